@@ -1,0 +1,1 @@
+"""The Swaptacular Messaging Protocol on the wire: bytes to commands, events to bytes. Pure."""
