@@ -1,0 +1,1 @@
+"""PostgreSQL: the schema, and the set-based statements that a batch is made of."""

@@ -1,0 +1,42 @@
+"""Opening connections to the shard's database."""
+
+from typing import Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+SESSION_OPTIONS: Final = "-c TimeZone=UTC"
+
+# A half-open connection must be noticed within seconds, not after the two
+# hours that the operating system waits by default.
+_DEFAULTS: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+
+def conninfo(postgres_url: str) -> str:
+    """Return libpq connection information for a URL such as `postgresql+psycopg://u:p@host/db`.
+
+    The driver suffix is dropped, libpq's query options are kept, a session
+    always runs in UTC. Raises `psycopg.ProgrammingError` for a URL that libpq
+    does not understand.
+    """
+    scheme, separator, rest = postgres_url.partition("://")
+    options = conninfo_to_dict(f"{scheme.partition('+')[0]}{separator}{rest}")
+    given = str(options.pop("options", "") or "")
+    return make_conninfo(
+        "", **{**_DEFAULTS, **options, "options": f"{given} {SESSION_OPTIONS}".strip()}
+    )
+
+
+def connect(
+    postgres_url: str, *, application_name: str, autocommit: bool = False
+) -> psycopg.Connection:
+    """Open one connection; raise `psycopg.OperationalError` when the server cannot be reached."""
+    return psycopg.connect(
+        conninfo(postgres_url), application_name=application_name, autocommit=autocommit
+    )
