@@ -240,6 +240,39 @@ class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
     )
 
 
+class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
+    """A message that the broker would not take: set aside, and tried again from time to time."""
+
+    __tablename__ = "undelivered_message"
+
+    id: Mapped[int] = column(
+        sa.BigInteger, primary_key=True, autoincrement=False, comment="As it was in the outbox."
+    )
+    lane: Mapped[int] = column(sa.Integer)
+    exchange: Mapped[str] = column(sa.Text)
+    routing_key: Mapped[str] = column(sa.Text)
+    mandatory: Mapped[bool] = column(sa.Boolean)
+    message_type: Mapped[str] = column(sa.Text)
+    debtor_id: Mapped[int] = column(sa.BigInteger)
+    creditor_id: Mapped[int] = column(sa.BigInteger)
+    coordinator_type: Mapped[str | None] = column(sa.Text)
+    coordinator_id: Mapped[int | None] = column(sa.BigInteger)
+    origin_creditor_id: Mapped[int] = column(sa.BigInteger)
+    body: Mapped[bytes] = column(sa.LargeBinary)
+    inserted_at: Mapped[datetime] = column(TIMESTAMP)
+    reason: Mapped[str] = column(sa.Text, comment="Why the broker would not take it, last time.")
+    attempts_count: Mapped[int] = column(sa.Integer)
+    next_attempt_at: Mapped[datetime] = column(TIMESTAMP)
+
+    __table_args__: tuple[Any, ...] = (
+        sa.Index("undelivered_message_next_attempt_at_idx", "next_attempt_at"),
+        {
+            "comment": "Messages that were unroutable or refused, kept out of the others' way"
+            " until they can be delivered.",
+        },
+    )
+
+
 class JournalRow(db.Model):  # type: ignore[name-defined,misc]
     """One change of one account's principal; never updated, never deleted."""
 

@@ -1,0 +1,123 @@
+"""An event to the message that announces it: body, headers, destination."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+
+from swpt_accounts.ledger import events
+from swpt_accounts.ledger.commands import PendingBalanceChange
+from swpt_accounts.protocol.routing import (
+    COORDINATOR_MESSAGE_TYPES,
+    MESSAGE_TYPES,
+    destination,
+    is_mandatory,
+)
+
+APP_ID: Final = "swpt_accounts"
+
+LANES_PER_MESSAGE_TYPE: Final = 8
+"""So many flushers can share the messages of one type."""
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ENUMERATED: Final = {message_type: index for index, message_type in enumerate(MESSAGE_TYPES)}
+
+HeaderValue = int | str
+
+
+class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message ready to be published: an outbox row, without its id."""
+
+    lane: int
+    exchange: str
+    routing_key: str
+    mandatory: bool
+    message_type: str
+    debtor_id: int
+    creditor_id: int
+    coordinator_type: str | None
+    coordinator_id: int | None
+    origin_creditor_id: int
+    body: bytes
+
+
+def lanes_of(message_type: str) -> range:
+    """Return the outbox lanes that messages of the type travel in."""
+    first = _ENUMERATED[message_type] * LANES_PER_MESSAGE_TYPE
+    return range(first, first + LANES_PER_MESSAGE_TYPE)
+
+
+def encode(event: Event) -> OutgoingMessage:
+    """Return the message that announces the event."""
+    message_type = type(event).__name__
+    exchange, routing_key = destination(event)
+    has_coordinator = message_type in COORDINATOR_MESSAGE_TYPES
+    origin_creditor_id = (
+        event.other_creditor_id if isinstance(event, PendingBalanceChange) else event.creditor_id
+    )
+    first_lane = _ENUMERATED[message_type] * LANES_PER_MESSAGE_TYPE
+    return OutgoingMessage(
+        lane=first_lane + (event.debtor_id + event.creditor_id) % LANES_PER_MESSAGE_TYPE,
+        exchange=exchange,
+        routing_key=routing_key,
+        mandatory=is_mandatory(event),
+        message_type=message_type,
+        debtor_id=event.debtor_id,
+        creditor_id=event.creditor_id,
+        coordinator_type=event.coordinator_type if has_coordinator else None,  # type: ignore[union-attr]
+        coordinator_id=event.coordinator_id if has_coordinator else None,  # type: ignore[union-attr]
+        origin_creditor_id=origin_creditor_id,
+        body=_ENCODER.encode(_document(event, message_type)),
+    )
+
+
+def headers(
+    message_type: str,
+    debtor_id: int,
+    creditor_id: int,
+    coordinator_type: str | None,
+    coordinator_id: int | None,
+) -> dict[str, HeaderValue]:
+    """Return the AMQP headers of a message (protocol.rst, AMQP)."""
+    values: dict[str, HeaderValue] = {
+        "message-type": message_type,
+        "debtor-id": debtor_id,
+        "creditor-id": creditor_id,
+    }
+    if coordinator_type is not None and coordinator_id is not None:
+        values["coordinator-id"] = coordinator_id
+        values["coordinator-type"] = coordinator_type
+    return values
+
+
+Event = events.Event
+
+
+def _base16(value: bytes) -> str:
+    return value.hex().upper()
+
+
+_WRITERS: Final[dict[type, Callable[[Any], str]]] = {
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    bytes: _base16,
+}
+
+# For each type of event, the fields that JSON has no type for.
+_WRITTEN_FIELDS: Final[dict[type, tuple[tuple[str, Callable[[Any], str]], ...]]] = {
+    event: tuple(
+        (field.name, _WRITERS[annotation])
+        for field in msgspec.structs.fields(event)
+        if (annotation := getattr(field.type, "__origin__", field.type)) in _WRITERS
+    )
+    for event in events.Event.__args__
+}
+
+
+def _document(event: Event, message_type: str) -> dict[str, Any]:
+    """Return the event as JSON has it: moments in ISO 8601, hashes in Base16."""
+    document = {"type": message_type, **msgspec.structs.asdict(event)}
+    for name, write in _WRITTEN_FIELDS[type(event)]:
+        document[name] = write(document[name])
+    return document

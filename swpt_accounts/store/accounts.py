@@ -1,0 +1,185 @@
+"""Accounts: lock and load many in key order, write the changed ones."""
+
+from collections.abc import Collection, Iterable
+from operator import attrgetter
+from typing import Any, Final, LiteralString
+
+import msgspec
+
+from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.values import ROOT_CREDITOR_ID, AccountKey
+from swpt_accounts.store.arrays import moments, numbers, truths
+from swpt_accounts.store.transaction import Transaction
+
+# The columns of `account`, in the order of the fields of `Account`, with
+# their types: the key, what changes with every transfer, what changes seldom.
+_KEY: Final = ("debtor_id", "creditor_id", "creation_date")
+_OFTEN: Final = {
+    "last_change_seqnum": "int4",
+    "last_change_ts": "timestamptz",
+    "principal": "int8",
+    "interest": "float8",
+    "last_transfer_number": "int8",
+    "last_transfer_committed_at": "timestamptz",
+    "last_transfer_id": "int8",
+    "total_locked_amount": "int8",
+    "pending_transfers_count": "int4",
+    "last_journal_number": "int8",
+    "is_overflown": "bool",
+    "pending_account_update": "bool",
+    "last_update_sent_ts": "timestamptz",
+}
+_SELDOM: Final = {
+    "interest_rate": "float8",
+    "last_interest_rate_change_ts": "timestamptz",
+    "previous_interest_rate": "float8",
+    "last_config_ts": "timestamptz",
+    "last_config_seqnum": "int4",
+    "negligible_amount": "float8",
+    "config_flags": "int4",
+    "config_data": "text",
+    "debtor_info_iri": "text",
+    "debtor_info_content_type": "text",
+    "debtor_info_sha256": "bytea",
+    "is_deleted": "bool",
+    "last_interest_capitalization_ts": "timestamptz",
+    "last_deletion_attempt_ts": "timestamptz",
+}
+COLUMNS: Final = (*_KEY, *_OFTEN, *_SELDOM)
+COLUMN_TYPES: Final = ("int8", "int8", "date", *_OFTEN.values(), *_SELDOM.values())
+_SELDOM_FIELDS: Final = slice(len(_KEY) + len(_OFTEN), len(COLUMNS))
+
+# Each lock is taken by an index look-up of its own, in the order of the keys,
+# which no join order that the planner may choose can change.
+_LOCK_AND_LOAD: Final[LiteralString] = """
+    SELECT account.*
+    FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
+    CROSS JOIN LATERAL (
+        SELECT {columns}
+        FROM account
+        WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+        FOR NO KEY UPDATE
+    ) account
+"""
+
+# These rows are only read. What is decided on them is right at the moment of
+# reading, which is all that another shard's answer would be.
+_READ_REACHABLE: Final[LiteralString] = """
+    SELECT debtor_id, creditor_id
+    FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
+    JOIN account USING (debtor_id, creditor_id)
+    WHERE NOT is_deleted AND config_flags & 1 = 0
+"""
+_READ_ROOT_CONFIG_DATA: Final[LiteralString] = """
+    SELECT debtor_id, config_data
+    FROM unnest(%s::bigint[]) AS key (debtor_id)
+    JOIN account USING (debtor_id)
+    WHERE creditor_id = %s
+"""
+_UPDATE: Final[LiteralString] = """
+    UPDATE account
+    SET {assignments}
+    FROM unnest(%s::bigint[], %s::bigint[], {arrays})
+        AS new (debtor_id, creditor_id, {columns})
+    WHERE account.debtor_id = new.debtor_id AND account.creditor_id = new.creditor_id
+"""
+_COPY: Final[LiteralString] = "COPY account ({columns}) FROM STDIN (FORMAT BINARY)"
+
+
+def _update_statement(columns: dict[str, str]) -> str:
+    return _UPDATE.format(
+        assignments=", ".join(f"{name} = new.{name}" for name in columns),
+        arrays=", ".join(f"%s::{type_}[]" for type_ in columns.values()),
+        columns=", ".join(columns),
+    )
+
+
+_LOCK_AND_LOAD_ACCOUNTS: Final = _LOCK_AND_LOAD.format(columns=", ".join(COLUMNS))
+_UPDATE_OFTEN: Final = _update_statement(_OFTEN)
+_UPDATE_SELDOM: Final = _update_statement(_SELDOM)
+_COPY_ACCOUNTS: Final = _COPY.format(columns=", ".join(COLUMNS))
+
+_ARRAY_WRITERS: Final[dict[str, Any]] = {
+    "int4": numbers,
+    "int8": numbers,
+    "float8": numbers,
+    "timestamptz": moments,
+    "bool": truths,
+    "text": list,
+    "bytea": list,
+}
+_OFTEN_WRITERS: Final = [(attrgetter(c), _ARRAY_WRITERS[t]) for c, t in _OFTEN.items()]
+_SELDOM_WRITERS: Final = [(attrgetter(c), _ARRAY_WRITERS[t]) for c, t in _SELDOM.items()]
+
+SeldomChanged = tuple[Any, ...]
+"""The values of an account, when it was loaded, of the columns that change seldom."""
+
+
+def lock_and_load(
+    transaction: Transaction, keys: Collection[AccountKey]
+) -> dict[AccountKey, tuple[Account, SeldomChanged]]:
+    """Lock the accounts that exist, in key order, and return them."""
+    if not keys:
+        return {}
+    debtor_ids, creditor_ids = zip(*sorted(keys), strict=True)
+    rows = transaction.fetch(_LOCK_AND_LOAD_ACCOUNTS, (numbers(debtor_ids), numbers(creditor_ids)))
+    return {(row[0], row[1]): (Account(*row), row[_SELDOM_FIELDS]) for row in rows}
+
+
+def read_reachable(
+    transaction: Transaction, keys: Collection[AccountKey]
+) -> dict[AccountKey, bool]:
+    """Tell, for each of the accounts, whether transfers to it may be prepared."""
+    if not keys:
+        return {}
+    debtor_ids, creditor_ids = zip(*sorted(keys), strict=True)
+    rows = transaction.fetch(_READ_REACHABLE, (numbers(debtor_ids), numbers(creditor_ids)))
+    return dict.fromkeys(keys, False) | dict.fromkeys(rows, True)
+
+
+def read_root_config_data(
+    transaction: Transaction, debtor_ids: Collection[int]
+) -> dict[int, str | None]:
+    """Return the configuration documents of currencies; None where there is no root account."""
+    if not debtor_ids:
+        return {}
+    rows = transaction.fetch(
+        _READ_ROOT_CONFIG_DATA, (numbers(sorted(debtor_ids)), ROOT_CREDITOR_ID)
+    )
+    return dict.fromkeys(debtor_ids, None) | dict(rows)
+
+
+def save(
+    transaction: Transaction,
+    accounts: Iterable[Account],
+    loaded: dict[AccountKey, tuple[Account, SeldomChanged]],
+) -> None:
+    """Write accounts, given in key order; `loaded` is what `lock_and_load` returned.
+
+    New ones are inserted. Raises `Conflict` when another process has inserted
+    one of them meanwhile.
+    """
+    created: list[Account] = []
+    changed: list[Account] = []
+    reconfigured: list[Account] = []
+    for account in accounts:
+        if account.is_created:
+            created.append(account)
+            continue
+        changed.append(account)
+        before = loaded[account.key][1]
+        if msgspec.structs.astuple(account)[_SELDOM_FIELDS] != before:
+            reconfigured.append(account)
+    if changed:
+        transaction.execute(_UPDATE_OFTEN, _columns_of(changed, _OFTEN_WRITERS))
+    if reconfigured:
+        transaction.execute(_UPDATE_SELDOM, _columns_of(reconfigured, _SELDOM_WRITERS))
+    if created:
+        width = len(COLUMNS)
+        rows = (msgspec.structs.astuple(account)[:width] for account in created)
+        transaction.copy(_COPY_ACCOUNTS, COLUMN_TYPES, rows)
+
+
+def _columns_of(accounts: list[Account], writers: list[tuple[Any, Any]]) -> list[Any]:
+    keys = [numbers(a.debtor_id for a in accounts), numbers(a.creditor_id for a in accounts)]
+    return keys + [write(map(get, accounts)) for get, write in writers]

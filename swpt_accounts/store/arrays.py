@@ -1,0 +1,23 @@
+"""Columns of values as PostgreSQL array literals.
+
+psycopg adapts a list item by item, in Python. For numbers, moments and truth
+values, which need no quoting, joining their texts is several times faster.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+
+def numbers(values: Iterable[int | float]) -> str:
+    """Return the literal of an array of integers or floats (written so that they load exactly)."""
+    return "{" + ",".join(map(repr, values)) + "}"
+
+
+def moments(values: Iterable[datetime]) -> str:
+    """Return the literal of a timestamptz array."""
+    return "{" + ",".join(map(datetime.isoformat, values)) + "}"
+
+
+def truths(values: Iterable[bool]) -> str:
+    """Return the literal of a boolean array."""
+    return "{" + ",".join("t" if value else "f" for value in values) + "}"
