@@ -2,7 +2,8 @@
 
 Everything that a shard remembers: the accounts, the transfers that are
 prepared but not finalized, the balance changes already received, the outbox
-of messages to be published, and the journal of every change of a principal.
+of messages to be published, those of them that could not be delivered, and
+the journal of every change of a principal.
 
 All tables are logged ones, because a shard is split by cloning its database
 from the write-ahead log. There are no foreign keys: rows that belong together
@@ -153,6 +154,32 @@ WITH (
 )
 """
 
+UNDELIVERED_MESSAGE = """
+CREATE TABLE undelivered_message (
+    id bigint NOT NULL,
+    lane integer NOT NULL,
+    exchange text NOT NULL,
+    routing_key text NOT NULL,
+    mandatory boolean NOT NULL,
+    message_type text NOT NULL,
+    debtor_id bigint NOT NULL,
+    creditor_id bigint NOT NULL,
+    coordinator_type text,
+    coordinator_id bigint,
+    origin_creditor_id bigint NOT NULL,
+    body bytea NOT NULL,
+    inserted_at timestamptz NOT NULL,
+    reason text NOT NULL,
+    attempts_count integer NOT NULL,
+    next_attempt_at timestamptz NOT NULL,
+    CONSTRAINT undelivered_message_pkey PRIMARY KEY (id)
+)
+"""
+
+UNDELIVERED_MESSAGE_NEXT_ATTEMPT = """
+CREATE INDEX undelivered_message_next_attempt_at_idx ON undelivered_message (next_attempt_at)
+"""
+
 JOURNAL = """
 CREATE TABLE journal (
     debtor_id bigint NOT NULL,
@@ -190,6 +217,8 @@ TABLE_COMMENTS = {
     " once, however often its message is delivered.",
     "outbox": "Messages written in the transactions that caused them, and deleted when the broker"
     " has confirmed them.",
+    "undelivered_message": "Messages that were unroutable or refused, kept out of the others' way"
+    " until they can be delivered.",
     "journal": "Every change of a principal, append-only. Partitioned by the month of"
     " `applied_at`, with a default partition for what no month covers.",
 }
@@ -214,6 +243,8 @@ COLUMN_COMMENTS = {
     " by account.",
     "outbox.origin_creditor_id": "The account that caused the message. After a split, it tells"
     " which of the two shards the message belongs to.",
+    "undelivered_message.id": "As it was in the outbox.",
+    "undelivered_message.reason": "Why the broker would not take it, last time.",
     "journal.creation_date": "Tells an account from an earlier one of the same ids.",
     "journal.journal_number": "1, 2, 3 and so on for each account, no gaps.",
     "journal.amount": "The change that was asked for.",
@@ -232,6 +263,8 @@ def upgrade() -> None:
     op.execute(PREPARED_TRANSFER_COORDINATOR_KEY)
     op.execute(REGISTERED_BALANCE_CHANGE)
     op.execute(OUTBOX)
+    op.execute(UNDELIVERED_MESSAGE)
+    op.execute(UNDELIVERED_MESSAGE_NEXT_ATTEMPT)
     op.execute(JOURNAL)
     op.execute(JOURNAL_OF_OTHER_TIMES)
     for table, comment in TABLE_COMMENTS.items():
