@@ -57,14 +57,15 @@ class Database:
         lost is `DatabaseUnavailable` too: it may have happened, which is why
         every command may be applied again.
         """
-        with translated_errors():
-            try:
+        try:
+            with translated_errors():
                 connection = self._connected()
                 with connection.transaction(), connection.cursor() as cursor:
                     yield Transaction(cursor)
-            except psycopg.OperationalError:
-                self.close()
-                raise
+        except DatabaseUnavailable:
+            # A server that has become a standby answers, but not this one.
+            self.close()
+            raise
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:

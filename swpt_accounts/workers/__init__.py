@@ -1,0 +1,1 @@
+"""Long-running processes: what moves messages through the ledger."""

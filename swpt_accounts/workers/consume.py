@@ -1,0 +1,107 @@
+"""Take batches from a queue for as long as the process lives, whatever becomes of the servers."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from swpt_accounts.broker.connection import BrokerLost
+from swpt_accounts.broker.consumer import Consumer, Delivery
+from swpt_accounts.store.transaction import DatabaseUnavailable
+from swpt_accounts.workers.backoff import Backoff
+from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+from swpt_accounts.workers.intake import Settled
+from swpt_accounts.workers.stopping import Stopping
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS: Final = 0.5
+"""How long a request to stop can go unnoticed while no messages arrive."""
+
+POSTPONED_SECONDS: Final = 15.0
+"""How long a message is kept before it goes back to the queue.
+
+A quorum queue may dead-letter what it had to deliver 20 times, so this also
+tells for how long (5 minutes) another shard may be away.
+"""
+
+Handle = Callable[[Sequence[Delivery]], Settled]
+
+
+class Consumption:
+    """Connects, takes, handles, settles; pauses and comes back when a server is lost."""
+
+    def __init__(
+        self,
+        make_consumer: Callable[[], Consumer],
+        handle: Handle,
+        dead_letter_office: DeadLetterOffice,
+        *,
+        batch_size_max: int,
+    ) -> None:
+        """`make_consumer` returns a consumer that is not started yet."""
+        self._make_consumer = make_consumer
+        self._handle = handle
+        self._dead_letter_office = dead_letter_office
+        self._batch_size_max = batch_size_max
+        self._broker_backoff = Backoff()
+        self._database_backoff = Backoff()
+
+    def run(self, stopping: Stopping) -> None:
+        """Consume until stopping is requested."""
+        try:
+            while not stopping.requested:
+                try:
+                    self._consume(stopping)
+                except BrokerLost as error:
+                    pause = self._broker_backoff.next_pause()
+                    logger.warning("%s; trying again in %.1f seconds", error, pause)
+                    stopping.wait(pause)
+        finally:
+            self._dead_letter_office.close()
+
+    def _consume(self, stopping: Stopping) -> None:
+        consumer = self._make_consumer()
+        try:
+            consumer.start()
+            logger.info("consuming messages")
+            self._broker_backoff.reset()
+            while not stopping.requested:
+                deliveries = consumer.take(self._batch_size_max, WAIT_SECONDS)
+                settled = self._settle(deliveries, stopping) if deliveries else None
+                if settled is not None:
+                    consumer.settle(
+                        [delivery.tag for delivery in settled.accepted],
+                        [delivery.tag for delivery in settled.postponed],
+                        POSTPONED_SECONDS,
+                    )
+        finally:
+            consumer.stop()
+
+    def _settle(self, deliveries: Sequence[Delivery], stopping: Stopping) -> Settled | None:
+        """Handle the deliveries, waiting for the database if need be; None when stopping.
+
+        Meanwhile they stay un-acked: given back, they would be delivered again
+        at once, and a broker that counts deliveries would drop them.
+        """
+        while not stopping.requested:
+            try:
+                settled = self._handle(deliveries)
+            except DatabaseUnavailable as error:
+                pause = self._database_backoff.next_pause()
+                logger.warning(
+                    "the database cannot be used (%s); trying again in %.1f seconds", error, pause
+                )
+                stopping.wait(pause)
+            else:
+                self._database_backoff.reset()
+                self._bury_rejected(settled)
+                return settled
+        return None
+
+    def _bury_rejected(self, settled: Settled) -> None:
+        """Publish rejected deliveries as dead letters; only then may they be acked."""
+        if not settled.rejected:
+            return
+        buried, kept = self._dead_letter_office.bury(settled.rejected)
+        settled.accepted.extend(buried)
+        settled.postponed.extend(kept)

@@ -1,0 +1,178 @@
+"""Outbox page to confirmed publish to delete."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import pika
+import psycopg
+
+from swpt_accounts.broker.connection import BrokerLost
+from swpt_accounts.broker.publisher import Message, OutcomeKind, Publisher
+from swpt_accounts.protocol.incoming import CONTENT_TYPE
+from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers, lanes_of
+from swpt_accounts.store import outbox
+from swpt_accounts.store.connection import connect
+from swpt_accounts.store.lanes import Lanes
+from swpt_accounts.store.outbox import OutboxMessage
+from swpt_accounts.workers.backoff import Backoff
+from swpt_accounts.workers.stopping import Stopping
+
+logger = logging.getLogger(__name__)
+
+PAGE_SIZE: Final = 1000
+"""Messages published and deleted together. More in flight only makes each of them wait longer."""
+
+UNDELIVERED_PAGE_SIZE: Final = 100
+REBALANCE_SECONDS: Final = 1.0
+WAIT_SECONDS: Final = 0.5
+"""How long a request to stop can go unnoticed while there is nothing to send."""
+
+_PERSISTENT: Final = 2
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """What one page came to."""
+
+    sent_count: int
+    set_aside_count: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there was nothing to send."""
+        return not (self.sent_count or self.set_aside_count)
+
+
+class Flusher:
+    """Sends what the outbox holds: one database connection, one broker connection.
+
+    The order of steps makes delivery at least once: read a page, publish it
+    with no transaction open, and delete only what the broker has confirmed.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        make_publisher: Callable[[], Publisher],
+        message_types: Iterable[str],
+        clock: Callable[[], datetime],
+        *,
+        poll_seconds: float,
+        quit_early: bool = False,
+    ) -> None:
+        """`poll_seconds` is how long to wait when nobody tells of new messages."""
+        self._postgres_url = postgres_url
+        self._make_publisher = make_publisher
+        self._lane_groups = [lanes_of(message_type) for message_type in message_types]
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._quit_early = quit_early
+        self._backoff = Backoff()
+
+    def run(self, stopping: Stopping) -> None:
+        """Flush until stopping is requested, or with `quit_early`, until nothing is left."""
+        while not stopping.requested:
+            try:
+                self._flush(stopping)
+            except (BrokerLost, psycopg.Error) as error:
+                pause = self._backoff.next_pause()
+                reason = str(error).strip() or type(error).__name__
+                logger.warning("flushing is interrupted (%s); again in %.1f seconds", reason, pause)
+                stopping.wait(pause)
+            else:
+                return
+
+    def _flush(self, stopping: Stopping) -> None:
+        with connect(self._postgres_url, application_name="flush", autocommit=True) as connection:
+            publisher = self._make_publisher()
+            try:
+                publisher.start()
+                connection.execute(f"LISTEN {outbox.CHANNEL}")
+                lanes = Lanes(connection, self._lane_groups)
+                logger.info("flushing messages")
+                self._flush_pages(connection, publisher, lanes, stopping)
+            finally:
+                publisher.stop()
+
+    def _flush_pages(
+        self,
+        connection: psycopg.Connection,
+        publisher: Publisher,
+        lanes: Lanes,
+        stopping: Stopping,
+    ) -> None:
+        next_rebalance = 0.0
+        while not stopping.requested:
+            if time.monotonic() >= next_rebalance:
+                lanes.rebalance()
+                next_rebalance = time.monotonic() + REBALANCE_SECONDS
+                undelivered = outbox.take_undelivered(
+                    connection, lanes.held, UNDELIVERED_PAGE_SIZE, self._clock()
+                )
+                self._send(connection, publisher, undelivered)
+            page = outbox.take_page(connection, lanes.held, PAGE_SIZE)
+            flushed = self._send(connection, publisher, page)
+            self._backoff.reset()
+            if flushed.is_empty:
+                if self._quit_early:
+                    return
+                self._wait_for_messages(connection)
+
+    def _wait_for_messages(self, connection: psycopg.Connection) -> None:
+        """Wait until a transaction tells that it has written to the outbox."""
+        seconds = min(self._poll_seconds, WAIT_SECONDS)
+        for _ in connection.notifies(timeout=seconds, stop_after=1):
+            pass
+
+    def _send(
+        self, connection: psycopg.Connection, publisher: Publisher, page: list[OutboxMessage]
+    ) -> Flushed:
+        if not page:
+            return Flushed(0, 0)
+        outcomes = publisher.publish([to_amqp(row.message) for row in page])
+        sent, failed = [], []
+        for row, outcome in zip(page, outcomes, strict=True):
+            if outcome.kind is OutcomeKind.CONFIRMED:
+                sent.append(row)
+            else:
+                failed.append((row, outcome.text))
+        outbox.delete(connection, sent)
+        if failed:
+            row, reason = failed[0]
+            logger.error(
+                "%d messages cannot be delivered, and are set aside until they can. The first is"
+                " a %s to exchange %s with routing key %s: %s",
+                len(failed),
+                row.message.message_type,
+                row.message.exchange,
+                row.message.routing_key,
+                reason,
+            )
+            outbox.set_aside(connection, failed, self._clock())
+        return Flushed(len(sent), len(failed))
+
+
+def to_amqp(message: OutgoingMessage) -> Message:
+    """Return the outbox's message as the broker takes it (protocol.rst, AMQP)."""
+    return Message(
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        body=message.body,
+        properties=pika.BasicProperties(
+            content_type=CONTENT_TYPE,
+            delivery_mode=_PERSISTENT,
+            app_id=APP_ID,
+            type=message.message_type,
+            headers=headers(
+                message.message_type,
+                message.debtor_id,
+                message.creditor_id,
+                message.coordinator_type,
+                message.coordinator_id,
+            ),
+        ),
+        mandatory=message.mandatory,
+    )

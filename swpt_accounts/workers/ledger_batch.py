@@ -1,0 +1,102 @@
+"""One batch, one transaction: load, apply, save rows and outbox, commit."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from swpt_accounts.ledger.batch import Needs, apply, needs_of
+from swpt_accounts.ledger.commands import Command
+from swpt_accounts.ledger.facts import Facts
+from swpt_accounts.ledger.policy import Policy
+from swpt_accounts.ledger.working_set import WorkingSet
+from swpt_accounts.protocol.outgoing import encode
+from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.store import accounts, changes, journal, outbox, transfers
+from swpt_accounts.store.accounts import SeldomChanged
+from swpt_accounts.store.transaction import Conflict, Database, Transaction
+
+CONFLICTS_MAX: Final = 5
+"""So many times a batch is tried again, when other processes were faster."""
+
+LoadedAccounts = dict[tuple[int, int], tuple[accounts.Account, SeldomChanged]]
+
+
+class LedgerBatch(msgspec.Struct, frozen=True):
+    """What every batch is applied with: the database, the realm, the policy, the clock."""
+
+    database: Database
+    realm: Realm
+    policy: Policy
+    clock: Callable[[], datetime]
+
+    def needs_of(self, commands: Sequence[Command]) -> Needs:
+        """Return what the commands have to know."""
+        return needs_of(commands, self.realm.contains, self.policy)
+
+    def apply(self, commands: Sequence[Command], needs: Needs, facts: Facts) -> None:
+        """Apply the commands and write the outcome; all of it is committed, or nothing.
+
+        Raises `DatabaseUnavailable`, `Conflict` (when it goes on after several
+        attempts), or whatever a command that cannot be applied makes fail.
+        """
+        for attempt in range(1, 1 + CONFLICTS_MAX):
+            try:
+                self._apply_once(commands, needs, facts)
+            except Conflict:
+                if attempt == CONFLICTS_MAX:
+                    raise
+            else:
+                return
+
+    def _apply_once(self, commands: Sequence[Command], needs: Needs, facts: Facts) -> None:
+        now = self.clock()
+        with self.database.transaction() as transaction:
+            working_set, loaded = load(transaction, needs, facts, self.realm)
+            apply(commands, working_set, self.policy, now)
+            save(transaction, working_set, loaded, now)
+
+
+def load(
+    transaction: Transaction, needs: Needs, facts: Facts, realm: Realm
+) -> tuple[WorkingSet, LoadedAccounts]:
+    """Lock and load what the batch needs.
+
+    Every process locks in the same order (prepared transfers, registered
+    changes, accounts, each in key order), so that none waits for another one
+    that waits for it.
+    """
+    finalized = transfers.lock_and_load(transaction, needs.transfers)
+    new_changes = changes.register(transaction, needs.changes)
+    requested = set(needs.accounts)
+    foreign_recipients_count = 0
+    for transfer in finalized:
+        if realm.contains(transfer.debtor_id, transfer.recipient_creditor_id):
+            requested.add((transfer.debtor_id, transfer.recipient_creditor_id))
+        else:
+            foreign_recipients_count += 1
+    loaded = accounts.lock_and_load(transaction, requested)
+    working_set = WorkingSet(
+        requested_accounts=requested,
+        accounts=[account for account, _ in loaded.values()],
+        transfers=finalized,
+        repeated_transfers=transfers.read_by_coordinator(transaction, needs.coordinator_keys),
+        reachable=accounts.read_reachable(transaction, needs.recipients - requested),
+        root_config_data=accounts.read_root_config_data(transaction, needs.currencies),
+        new_changes=new_changes,
+        change_ids=changes.next_ids(transaction, foreign_recipients_count),
+        facts=facts,
+    )
+    return working_set, loaded
+
+
+def save(
+    transaction: Transaction, working_set: WorkingSet, loaded: LoadedAccounts, now: datetime
+) -> None:
+    """Write what has become of the working set."""
+    accounts.save(transaction, working_set.changed_accounts(), loaded)
+    transfers.delete(transaction, working_set.removed)
+    transfers.insert(transaction, working_set.prepared.values())
+    journal.append(transaction, working_set.journal)
+    outbox.append(transaction, map(encode, working_set.events), now)
