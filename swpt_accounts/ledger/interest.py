@@ -53,9 +53,7 @@ def contain_interest(interest: float) -> float:
     return min(max(interest, -INTEREST_MAX), INTEREST_MAX)
 
 
-def accumulated_interest(
-    principal: int, interest: float, rate: float, elapsed: timedelta
-) -> float:
+def accumulated_interest(principal: int, interest: float, rate: float, elapsed: timedelta) -> float:
     """Return the interest accumulated when `elapsed` has passed since `interest` was right.
 
     Only a positive balance grows or shrinks, by `rate` percents a year,

@@ -98,9 +98,7 @@ class _RootConfigSchema(Schema):
         unknown = EXCLUDE
 
     type = fields.String(required=True, validate=validate.Regexp(rf"\ARootConfigData{_VERSION}\Z"))
-    rate = _Number(
-        load_default=0.0, validate=validate.Range(INTEREST_RATE_MIN, INTEREST_RATE_MAX)
-    )
+    rate = _Number(load_default=0.0, validate=validate.Range(INTEREST_RATE_MIN, INTEREST_RATE_MAX))
     limit = _WholeNumber(load_default=MAX_INT64, validate=validate.Range(0, MAX_INT64))
     info = fields.Nested(_DebtorInfoSchema)
 

@@ -1,8 +1,9 @@
 """A delivery's body to a command, or the reason why it is none (protocol.rst, JSON)."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,7 +30,7 @@ CONTENT_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 32 * 1024
 
 _REASON_LENGTH_MAX: Final = 300
-_DECODERS: Final = {
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     command.__name__: msgspec.json.Decoder(command)
     for command in (ConfigureAccount, PrepareTransfer, FinalizeTransfer, PendingBalanceChange)
 }
@@ -58,7 +59,7 @@ def decode(message_type: str | None, content_type: str | None, body: bytes) -> C
     if len(body) > BODY_BYTES_MAX:
         raise Malformed(f"the body has {len(body)} bytes, more than {BODY_BYTES_MAX}")
     try:
-        command: Command = decoder.decode(body)
+        command = decoder.decode(body)
         return _CHECKS[type(command)](command)
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
@@ -176,7 +177,7 @@ def _checked_change(command: PendingBalanceChange) -> PendingBalanceChange:
     )
 
 
-_CHECKS: Final = {
+_CHECKS: Final[dict[type, Callable[[Any], Command]]] = {
     ConfigureAccount: _checked_configure,
     PrepareTransfer: _checked_prepare,
     FinalizeTransfer: _checked_finalize,

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
-from swpt_accounts.ledger import events
 from swpt_accounts.ledger.commands import PendingBalanceChange
+from swpt_accounts.ledger.events import Event
 from swpt_accounts.protocol.routing import (
     COORDINATOR_MESSAGE_TYPES,
     MESSAGE_TYPES,
@@ -91,9 +91,6 @@ def headers(
     return values
 
 
-Event = events.Event
-
-
 def _base16(value: bytes) -> str:
     return value.hex().upper()
 
@@ -111,7 +108,7 @@ _WRITTEN_FIELDS: Final[dict[type, tuple[tuple[str, Callable[[Any], str]], ...]]]
         for field in msgspec.structs.fields(event)
         if (annotation := getattr(field.type, "__origin__", field.type)) in _WRITERS
     )
-    for event in events.Event.__args__
+    for event in get_args(Event)
 }
 
 

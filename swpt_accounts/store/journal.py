@@ -34,4 +34,3 @@ def append(transaction: Transaction, entries: Iterable[JournalEntry]) -> None:
     rows = [msgspec.structs.astuple(entry) for entry in entries]
     if rows:
         transaction.copy(_COPY, _COLUMN_TYPES, rows)
-

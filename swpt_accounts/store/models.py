@@ -45,7 +45,7 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(model_class=Base)
 
-change_id_seq = sa.Sequence("change_id_seq", sa.BigInteger, metadata=db.metadata)
+change_id_seq = sa.Sequence("change_id_seq", data_type=sa.BigInteger, metadata=db.metadata)
 """Never goes back: a reused change id would be taken for a repetition, and its money lost."""
 
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg.abc import Query
 
 from swpt_accounts.protocol.outgoing import OutgoingMessage
 from swpt_accounts.store.arrays import moments, numbers
@@ -101,15 +100,14 @@ def take_undelivered(
 def _read(
     connection: psycopg.Connection, statement: str, parameters: Sequence[Any]
 ) -> list[OutboxMessage]:
-    cursor = connection.execute(cast(Query, statement), parameters, binary=True)
-    return [
-        OutboxMessage(row[0], row[1], OutgoingMessage(*row[2:])) for row in cursor.fetchall()
-    ]
+    cursor = connection.execute(statement, parameters, binary=True)
+    return [OutboxMessage(row[0], row[1], OutgoingMessage(*row[2:])) for row in cursor.fetchall()]
 
 
 def delete(connection: psycopg.Connection, sent: Iterable[OutboxMessage]) -> None:
     """Delete messages that the broker has confirmed."""
-    ids, retried_ids = [], []
+    ids: list[int] = []
+    retried_ids: list[int] = []
     for message in sent:
         (retried_ids if message.attempts_count else ids).append(message.id)
     if ids:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.abc import Query
 
 from swpt_accounts.store.connection import connect
 
@@ -27,15 +26,15 @@ class Transaction:
 
     def fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
-        return self._cursor.execute(cast(Query, statement), parameters, binary=True).fetchall()
+        return self._cursor.execute(statement, parameters, binary=True).fetchall()
 
     def execute(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement and return how many rows it has touched."""
-        return self._cursor.execute(cast(Query, statement), parameters).rowcount
+        return self._cursor.execute(statement, parameters).rowcount
 
     def copy(self, statement: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Stream rows into a table with a `COPY ... FROM STDIN (FORMAT BINARY)`."""
-        with self._cursor.copy(cast(Query, statement)) as copy:
+        with self._cursor.copy(statement) as copy:
             copy.set_types(types)
             for row in rows:
                 copy.write_row(row)

@@ -6,10 +6,12 @@ from typing import Final
 
 import msgspec
 
+from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import Needs, apply, needs_of
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
+from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.ledger.working_set import WorkingSet
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.sharding import Realm
@@ -20,7 +22,7 @@ from swpt_accounts.store.transaction import Conflict, Database, Transaction
 CONFLICTS_MAX: Final = 5
 """So many times a batch is tried again, when other processes were faster."""
 
-LoadedAccounts = dict[tuple[int, int], tuple[accounts.Account, SeldomChanged]]
+LoadedAccounts = dict[AccountKey, tuple[Account, SeldomChanged]]
 
 
 class LedgerBatch(msgspec.Struct, frozen=True):

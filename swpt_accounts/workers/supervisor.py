@@ -95,7 +95,7 @@ def _fork(work: Work) -> int:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             work(stopping)
         code = STOPPED if stopping.requested else FAILED
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a child ends here, whatever happens
         logger.critical("worker process failed:\n%s", traceback.format_exc())
     finally:
         logging.shutdown()
