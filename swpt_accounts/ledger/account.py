@@ -141,6 +141,11 @@ class Account(msgspec.Struct):
         )
 
     @property
+    def has_too_many_transfers(self) -> bool:
+        """Tell whether one more prepared transfer could not be counted."""
+        return self.pending_transfers_count >= PENDING_TRANSFERS_MAX
+
+    @property
     def root_config(self) -> RootConfig:
         """The currency's configuration, as this root account has it."""
         return root_config.parse(self.config_data) or root_config.DEFAULT_ROOT_CONFIG
@@ -179,8 +184,12 @@ class Account(msgspec.Struct):
         return -min(self.root_config.limit, negligible_amount)
 
     def available_amount(self, now: datetime) -> int:
-        """Return what may be locked for new transfers; below zero when too much is locked."""
-        return clamp(self.whole_balance(now) - self.total_locked_amount - self.lowest_balance)
+        """Return what may be locked for a new transfer; below zero when too much is locked.
+
+        Never more than what the total of all locks has room for.
+        """
+        available_amount = self.whole_balance(now) - self.total_locked_amount - self.lowest_balance
+        return min(clamp(available_amount), MAX_INT64 - self.total_locked_amount)
 
     def due_interest(self, amount: int, committed_at: datetime, now: datetime) -> float:
         """Return the interest lost to `amount` by being applied only now.
@@ -231,13 +240,6 @@ class Account(msgspec.Struct):
         self.total_locked_amount -= amount
         self.pending_transfers_count -= 1
         self.is_changed = True
-
-    def can_lock_more(self, amount: int) -> bool:
-        """Tell whether one more prepared transfer can be counted and added up."""
-        return (
-            self.pending_transfers_count < PENDING_TRANSFERS_MAX
-            and self.total_locked_amount + amount <= MAX_INT64
-        )
 
     def revive(self) -> None:
         """Bring a deleted account back to life."""

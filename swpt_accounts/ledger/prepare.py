@@ -108,7 +108,7 @@ def _refusal(
     The available amount must be judged last: a coordinator that is told about
     it knows that there is no other impediment.
     """
-    if not sender.can_lock_more(amount):
+    if sender.has_too_many_transfers:
         return Status.TOO_MANY_TRANSFERS
     if recipient_creditor_id == command.creditor_id:
         return Status.RECIPIENT_SAME_AS_SENDER
