@@ -8,7 +8,7 @@ from datetime import datetime
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Delivery
 from swpt_accounts.broker.dead_letters import dead_letter
-from swpt_accounts.broker.publisher import Publisher
+from swpt_accounts.broker.publisher import Publisher, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,11 @@ class DeadLetterOffice:
         kept: list[Delivery] = []
         failures: Counter[str] = Counter()
         for (delivery, _), outcome in zip(rejected, outcomes, strict=True):
-            if outcome.is_confirmed:
+            if outcome.verdict is Verdict.CONFIRMED:
                 buried.append(delivery)
             else:
                 kept.append(delivery)
-                failures[outcome.text] += 1
+                failures[outcome.reason] += 1
         for text, count in failures.items():
             logger.error("%d dead letters were not taken by the broker: %s", count, text)
         return buried, kept

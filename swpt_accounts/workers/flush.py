@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-import pika
 import psycopg
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.broker.publisher import Message, OutcomeKind, Publisher
+from swpt_accounts.broker.properties import encode_properties
+from swpt_accounts.broker.publisher import Message, Publisher, Verdict
 
 from swpt_accounts.protocol.incoming import CONTENT_TYPE
 from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers, lanes_of
@@ -30,8 +30,6 @@ UNDELIVERED_PAGE_SIZE: Final = 100
 REBALANCE_SECONDS: Final = 1.0
 WAIT_SECONDS: Final = 0.5
 """How long a request to stop can go unnoticed while there is nothing to send."""
-
-_PERSISTENT: Final = 2
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -135,10 +133,10 @@ class Flusher:
         outcomes = publisher.publish([to_amqp(row.message) for row in page])
         sent, failed = [], []
         for row, outcome in zip(page, outcomes, strict=True):
-            if outcome.kind is OutcomeKind.CONFIRMED:
+            if outcome.verdict is Verdict.CONFIRMED:
                 sent.append(row)
             else:
-                failed.append((row, outcome.text))
+                failed.append((row, outcome.reason))
         outbox.delete(connection, sent)
         if failed:
             row, reason = failed[0]
@@ -161,12 +159,11 @@ def to_amqp(message: OutgoingMessage) -> Message:
         exchange=message.exchange,
         routing_key=message.routing_key,
         body=message.body,
-        properties=pika.BasicProperties(
-            content_type=CONTENT_TYPE,
-            delivery_mode=_PERSISTENT,
-            app_id=APP_ID,
-            type=message.message_type,
-            headers=headers(
+        properties=encode_properties(
+            CONTENT_TYPE,
+            message.message_type,
+            APP_ID,
+            headers(
                 message.message_type,
                 message.debtor_id,
                 message.creditor_id,
