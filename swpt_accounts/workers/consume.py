@@ -6,10 +6,9 @@ from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Consumer, Delivery
-from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
-
 from swpt_accounts.store.transaction import DatabaseUnavailable
 from swpt_accounts.workers.backoff import Backoff
+from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
 from swpt_accounts.workers.intake import Settled
 from swpt_accounts.workers.stopping import Stopping
 

@@ -41,7 +41,7 @@ class DeadLetterOffice:
         Returns those that are stored safely, and those that could not be, which
         must not be acked.
         """
-        for delivery, reason in rejected:
+        for _delivery, reason in rejected:
             logger.error("a message goes to the dead letters of %s: %s", self._queue, reason)
         now = self._clock()
         letters = [dead_letter(delivery, self._queue, reason, now) for delivery, reason in rejected]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
-from swpt_accounts.broker.consumer import Delivery
 
+from swpt_accounts.broker.consumer import Delivery
 from swpt_accounts.ledger.batch import Needs
 from swpt_accounts.ledger.commands import Command, PrepareTransfer
 from swpt_accounts.ledger.facts import Facts
