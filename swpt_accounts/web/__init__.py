@@ -1,0 +1,1 @@
+"""Questions that shards ask each other over HTTP: the asking, and the answering."""
