@@ -1,4 +1,4 @@
-"""The ground that every script stands on: .venv with the pinned dependencies, the system's RabbitMQ.
+"""The ground that every script stands on: .venv with pinned dependencies, the system's RabbitMQ.
 
 Standard library only, and readable for an older Python, so that one gets as far as handing over to
 a newer one that is installed beside it, or to the sentence that asks for it.
@@ -76,9 +76,7 @@ def _install_system_packages(progress):
         raise Refusal(f"Not installed: {names}. Install that with this system's package manager.")
     prefix = _prefix_for_root()
     if prefix is None:
-        raise Refusal(
-            f"Not installed: {names}. Do this once, then again:\n  sudo sh -c '{install}'"
-        )
+        raise Refusal(f"Not installed: {names}. Do this first:\n  sudo sh -c '{install}'")
     progress.line(f"Not installed yet: {names}. Running as root: {install}")
     with progress.step(f"Installing {names}") as step:
         quiet = "export DEBIAN_FRONTEND=noninteractive"
@@ -155,9 +153,11 @@ def _run_quietly(command, step):
         cwd=ROOT,
     ) as process:
         for line in process.stdout:
-            if line.strip():
+            words = line.split()
+            if words:
                 tail.append(line.rstrip())
-                step.say(" ".join(line.split()[:2]))
+            if words and words[0] != "WARNING:":
+                step.say(" ".join(Path(word).name for word in words[:2]))
     if process.returncode != 0:
         said = "\n".join(tail)
         raise Refusal(f"{said}\n\nThis failed, code {process.returncode}: {' '.join(command)}")
