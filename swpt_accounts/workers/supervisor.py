@@ -3,13 +3,15 @@
 Children that were forked before any thread or connection exists share nothing.
 When one of them ends, the others are stopped too and the whole command ends,
 so that whoever started it (a container, a process manager) starts it afresh;
-a command never lives on with fewer workers than it was asked for.
+a command never lives on with fewer workers than it was asked for. Children
+whose parent was killed stop too, instead of working on unseen.
 """
 
 import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -59,10 +61,12 @@ def _run_children(count: int, work: Work) -> int:
         for child in children:
             os.kill(child, signal.SIGTERM)
 
+    # The parent keeps one end of this pipe open for as long as it lives.
+    lifeline, parents_end = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     for _ in range(count):
-        children.add(_fork(work))
+        children.add(_fork(work, lifeline, parents_end))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     failed = False
     try:
@@ -78,19 +82,21 @@ def _run_children(count: int, work: Work) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        os.close(lifeline)
+        os.close(parents_end)
     return FAILED if failed else STOPPED
 
 
-def _fork(work: Work) -> int:
+def _fork(work: Work, lifeline: int, parents_end: int) -> int:
     """Fork a child that runs the work and exits; return its process id."""
     child = os.fork()
     if child:
         return child
     code = FAILED
     try:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+        os.close(parents_end)
         stopping = Stopping()
+        threading.Thread(target=_await_orphanhood, args=(lifeline, stopping), daemon=True).start()
         with on_signals(stopping):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
             work(stopping)
@@ -101,3 +107,10 @@ def _fork(work: Work) -> int:
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)
+
+
+def _await_orphanhood(lifeline: int, stopping: Stopping) -> None:
+    """Request to stop when the parent is gone: only then can the pipe be read to its end."""
+    os.read(lifeline, 1)
+    logger.error("the parent process is gone, so this one stops too")
+    stopping.request()
