@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Collection, Iterator
-from contextlib import AsyncExitStack
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -72,65 +71,68 @@ class ParallelGet:
             self._runner = None
 
     async def _request_all(self, paths: Collection[str]) -> Outcome:
-        outcome = Outcome(troubles=dict.fromkeys(paths, "no time was left"))
+        outcome = Outcome(troubles=dict.fromkeys(paths, "there was no time left to ask"))
+        deadline = asyncio.get_running_loop().time() + ROUNDS_MAX * self._timeout_seconds
         waiting = iter(paths)
-        lanes = self._opened_lanes(min(len(paths), self._connections_max))
-        tasks = [asyncio.create_task(self._request_some(lane, waiting, outcome)) for lane in lanes]
-        finished, late = await asyncio.wait(tasks, timeout=ROUNDS_MAX * self._timeout_seconds)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        for task in finished:
-            task.result()
+        lanes_count = min(len(paths), self._connections_max)
+        while len(self._lanes) < lanes_count:
+            self._lanes.append(self._new_lane())
+        async with asyncio.TaskGroup() as tasks:
+            for lane in range(lanes_count):
+                tasks.create_task(self._request_some(lane, waiting, deadline, outcome))
         return outcome
 
-    def _opened_lanes(self, count: int) -> list[httpx.AsyncClient]:
-        """Return clients of one connection each.
+    async def _request_some(
+        self, lane: int, waiting: Iterator[str], deadline: float, outcome: Outcome
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        while clock() < deadline and (path := next(waiting, None)) is not None:
+            give_up_at = min(deadline, clock() + self._timeout_seconds)
+            try:
+                outcome.answers[path] = await _request(self._lanes[lane], path, give_up_at)
+            except (httpx.HTTPError, OSError, UnicodeError, _BodyTooLongError) as error:
+                outcome.troubles[path] = f"{type(error).__name__}: {error}".rstrip(": ")
+                # A request that is given up while httpx is already cleaning up
+                # after it occupies the client's only connection for ever.
+                broken, self._lanes[lane] = self._lanes[lane], self._new_lane()
+                await broken.aclose()
+            else:
+                del outcome.troubles[path]
+
+    def _new_lane(self) -> httpx.AsyncClient:
+        """Return a client of one connection.
 
         With one client for all connections, httpx looks at every connection for
         every request: at a hundred of them that is milliseconds a request.
         """
         if self._ssl_context is None:
             self._ssl_context = ssl.create_default_context()
-        while len(self._lanes) < count:
-            self._lanes.append(
-                httpx.AsyncClient(
-                    base_url=self._origin,
-                    headers=_HEADERS,
-                    timeout=self._timeout_seconds,
-                    limits=httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_SECONDS_MAX),
-                    verify=self._ssl_context,
-                    # Proxies and passwords of the environment are for other servers.
-                    trust_env=False,
-                )
-            )
-        return self._lanes[:count]
-
-    async def _request_some(
-        self, lane: httpx.AsyncClient, waiting: Iterator[str], outcome: Outcome
-    ) -> None:
-        for path in waiting:
-            try:
-                outcome.answers[path] = await self._request(lane, path)
-            except (httpx.HTTPError, OSError, UnicodeError, _BodyTooLongError) as error:
-                outcome.troubles[path] = f"{type(error).__name__}: {error}".rstrip(": ")
-            else:
-                del outcome.troubles[path]
-
-    async def _request(self, lane: httpx.AsyncClient, path: str) -> Answer:
-        # The timeouts of httpx begin anew with each byte; this one does not.
-        async with asyncio.timeout(self._timeout_seconds), lane.stream("GET", path) as response:
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > BODY_BYTES_MAX:
-                    raise _BodyTooLongError(f"more than {BODY_BYTES_MAX} bytes")
-            return Answer(response.status_code, bytes(body))
+        return httpx.AsyncClient(
+            base_url=self._origin,
+            headers=_HEADERS,
+            # The timeouts of httpx begin anew with each byte. `_request` has a
+            # better one, which always comes first.
+            timeout=ROUNDS_MAX * self._timeout_seconds,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_SECONDS_MAX),
+            verify=self._ssl_context,
+            # Proxies and passwords of the environment are for other servers.
+            trust_env=False,
+        )
 
     async def _close_lanes(self) -> None:
-        async with AsyncExitStack() as stack:
-            while self._lanes:
-                stack.push_async_callback(self._lanes.pop().aclose)
+        while self._lanes:
+            await self._lanes.pop().aclose()
+
+
+async def _request(lane: httpx.AsyncClient, path: str, give_up_at: float) -> Answer:
+    """Return the whole response; raise `TimeoutError` when the event loop's time has come."""
+    async with asyncio.timeout_at(give_up_at), lane.stream("GET", path) as response:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > BODY_BYTES_MAX:
+                raise _BodyTooLongError(f"more than {BODY_BYTES_MAX} bytes")
+        return Answer(response.status_code, bytes(body))
 
 
 class _BodyTooLongError(Exception):

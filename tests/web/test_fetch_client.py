@@ -1,0 +1,385 @@
+"""What the answers of other shards tell, and what is no answer at all."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Barrier, Event
+
+import pytest
+
+from swpt_accounts.ledger.facts import NO_FACTS, Facts
+from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.store.lookups import AccountLookups
+from swpt_accounts.web.fetch_api import create_app
+from swpt_accounts.web.fetch_client import (
+    NO_ROOT_ACCOUNT_SECONDS,
+    REACHABLE_SECONDS,
+    ROOT_CONFIG_DATA_SECONDS,
+    FetchClient,
+)
+from swpt_accounts.web.parallel_get import BODY_BYTES_MAX
+from tests.web.asking import served
+from tests.web.scripted_server import (
+    Reply,
+    drip,
+    flood,
+    hang_up,
+    raw,
+    response,
+    scripted_server,
+    silence,
+)
+
+MIN_INT64 = -(2**63)
+LONG = 60.0
+SHORT = 0.1
+
+
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def client_of(
+    url: str | None,
+    *,
+    timeout_seconds: float = LONG,
+    connections_max: int = 10,
+    clock: Clock | None = None,
+) -> Iterator[FetchClient]:
+    client = FetchClient(
+        url,
+        timeout_seconds=timeout_seconds,
+        connections_max=connections_max,
+        cache_size=1000,
+        clock=clock or Clock(),
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def reachable(*, yes: list[int], no: list[int]) -> dict[tuple[int, int], bool]:
+    return {(1, number): True for number in yes} | {(1, number): False for number in no}
+
+
+def test_what_one_shard_asks_another_one_answers(
+    shard_url: str, open_account: Callable[..., None]
+) -> None:
+    open_account(1, 2)
+    open_account(1, 3, config_flags=1)
+    open_account(-1, MIN_INT64)
+    open_account(7, 0, config_data='{"type": "RootConfigData", "rate": 1.5, "x": "☃"}')
+    open_account(MIN_INT64, 0)
+    lookups = AccountLookups(shard_url, connections_max=3)
+    with served(create_app(lookups, Realm.parse("#"))) as url, client_of(url) as client:
+        facts = client.gather({(1, 2), (1, 3), (1, 4), (-1, MIN_INT64), (5, 0)}, {7, 8, MIN_INT64})
+    lookups.close()
+    assert facts == Facts(
+        reachable={
+            (1, 2): True,
+            (1, 3): False,
+            (1, 4): False,
+            (-1, MIN_INT64): True,
+            (5, 0): True,
+        },
+        root_config_data={
+            7: '{"type": "RootConfigData", "rate": 1.5, "x": "☃"}',
+            8: None,
+            MIN_INT64: "",
+        },
+    )
+
+
+def test_asking_nothing_takes_no_connection() -> None:
+    with scripted_server(response(204)) as server, client_of(server.url) as client:
+        assert client.gather([], []) == NO_FACTS
+        assert server.connections_count == 0
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/some/path", "/x?query#fragment"])
+def test_only_the_server_is_taken_from_the_url(suffix: str) -> None:
+    with scripted_server(response(404)) as server, client_of(server.url + suffix) as client:
+        client.gather([(1, -1)], [-2])
+        assert set(server.requests) == {
+            "/accounts/1/18446744073709551615/reachable",
+            "/accounts/18446744073709551614/0/config",
+        }
+
+
+@pytest.mark.parametrize(
+    "url", ["shard", "shard:8080", "ftp://shard", "http://", "http://x:0", "http://x:y", "http://["]
+)
+def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="is not the URL of a web server"):
+        FetchClient(url, timeout_seconds=5, connections_max=1, cache_size=1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "facts"),
+    [
+        pytest.param(response(204), {(1, 2): True}, id="204"),
+        pytest.param(response(404), {(1, 2): False}, id="404"),
+        pytest.param(response(404, b"<html>"), {(1, 2): False}, id="404 with a body"),
+    ],
+)
+def test_two_statuses_tell_whether_an_account_is_reachable(
+    reply: Reply, facts: dict[tuple[int, int], bool]
+) -> None:
+    with scripted_server(reply) as server, client_of(server.url) as client:
+        assert client.gather([(1, 2)], []).reachable == facts
+
+
+@pytest.mark.parametrize(
+    ("reply", "config_data"),
+    [
+        pytest.param(response(200, b"{}"), "{}", id="200"),
+        pytest.param(response(200), "", id="200, empty"),
+        pytest.param(response(200, "\ufeff☃\r\n".encode()), "\ufeff☃\r\n", id="200, not ASCII"),
+        pytest.param(
+            response(200, b"x" * BODY_BYTES_MAX), "x" * BODY_BYTES_MAX, id="200, the longest"
+        ),
+        pytest.param(response(404), None, id="404"),
+    ],
+)
+def test_two_statuses_tell_how_a_root_account_is_configured(
+    reply: Reply, config_data: str | None
+) -> None:
+    with scripted_server(reply) as server, client_of(server.url) as client:
+        assert client.gather([], [1]).root_config_data == {1: config_data}
+
+
+NO_ANSWERS = [
+    *(
+        pytest.param(response(status, headers="Location: /elsewhere\r\n"), id=str(status))
+        for status in (201, 206, 301, 302, 304, 307, 400, 401, 403, 410, 429, 500, 502, 503, 504)
+    ),
+    pytest.param(hang_up, id="hangs up"),
+    pytest.param(raw(b"\x00\xff\r\n\r\n"), id="not HTTP"),
+    pytest.param(raw(b"HTTP/1.1 nan WHAT\r\n\r\n"), id="no status"),
+    pytest.param(raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000), id="headers without end"),
+    pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="another protocol"),
+    pytest.param(flood, id="a body without end"),
+    pytest.param(response(404, b"x" * (BODY_BYTES_MAX + 1)), id="a long 404"),
+    pytest.param(silence, id="silence"),
+    pytest.param(drip, id="a byte now and then"),
+]
+
+
+@pytest.mark.parametrize("reply", NO_ANSWERS)
+def test_anything_else_is_no_answer(reply: Reply, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        scripted_server(reply) as server,
+        client_of(server.url, timeout_seconds=1.0) as client,
+        caplog.at_level(logging.WARNING),
+    ):
+        assert client.gather([(1, 2), (1, 3)], [1]) == NO_FACTS
+    assert caplog.text.count("3 of 3 questions to other shards got no answer") == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(response(204), id="204"),
+        pytest.param(response(200, b"\xff"), id="not UTF-8"),
+        pytest.param(response(200, b"\xed\xa0\x80"), id="a lone surrogate"),
+        pytest.param(response(200, b"x" * (BODY_BYTES_MAX + 1)), id="too long"),
+        pytest.param(
+            response(200, b"\x1f\x8b\x08\x00", headers="Content-Encoding: gzip\r\n"), id="packed"
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_one_is_no_answer(reply: Reply) -> None:
+    with scripted_server(reply) as server, client_of(server.url) as client:
+        assert client.gather([], [1]) == NO_FACTS
+
+
+def test_a_body_that_breaks_off_is_no_answer() -> None:
+    def break_off(connection: socket.socket, over: Event) -> None:
+        response(200, b"x" * 10, length=11)(connection, over)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with scripted_server(break_off) as server, client_of(server.url) as client:
+        assert client.gather([], [1]) == NO_FACTS
+
+
+def test_a_server_that_does_not_exist_gives_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        socket.socket() as bound_but_not_listening,
+        caplog.at_level(logging.WARNING),
+    ):
+        bound_but_not_listening.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound_but_not_listening.getsockname()[1]}"
+        with client_of(url) as client:
+            assert client.gather([(1, 2)], [3]) == NO_FACTS
+    assert caplog.text.count("2 of 2 questions to other shards got no answer") == 1
+
+
+def test_a_name_that_does_not_exist_gives_no_answer() -> None:
+    with client_of("http://no-such-shard.invalid:8080") as client:
+        assert client.gather([(1, 2)], []) == NO_FACTS
+
+
+def test_without_a_url_nothing_is_answered_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with client_of(None) as client, caplog.at_level(logging.WARNING):
+        assert client.gather([], []) == NO_FACTS
+        assert caplog.text == ""
+        for _ in range(3):
+            assert client.gather([(1, 2)], [3]) == NO_FACTS
+    assert caplog.text.count("FETCH_API_URL is not set") == 1
+
+
+def test_trouble_with_some_questions_leaves_the_answers_to_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        scripted_server(response(204)) as server,
+        client_of(server.url, timeout_seconds=1.0) as client,
+        caplog.at_level(logging.WARNING),
+    ):
+        server.replies["/accounts/1/3/reachable"] = silence
+        server.replies["/accounts/1/4/reachable"] = response(500)
+        server.replies["/accounts/1/5/reachable"] = response(404)
+        facts = client.gather([(1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], [])
+    assert facts.reachable == reachable(yes=[2, 6], no=[5])
+    assert caplog.text.count("2 of 5 questions to other shards got no answer") == 1
+
+
+def test_there_is_a_deadline_for_all_questions_together() -> None:
+    questions = [(1, number) for number in range(100)]
+    with (
+        scripted_server(silence) as server,
+        client_of(server.url, timeout_seconds=SHORT, connections_max=2) as client,
+    ):
+        assert client.gather(questions, []) == NO_FACTS
+        # Each of two connections had time for two questions, more or less.
+        assert server.requests.total() <= 8
+
+
+def test_all_questions_are_asked_with_few_connections() -> None:
+    questions = [(1, number) for number in range(100)]
+    with (
+        scripted_server(response(204)) as server,
+        client_of(server.url, connections_max=3) as client,
+    ):
+        assert client.gather(questions, []).reachable == dict.fromkeys(questions, True)
+        assert server.requests.total() == 100
+        assert server.connections_count == 3
+        assert client.gather([(2, 2)], []).reachable == {(2, 2): True}
+        assert server.connections_count == 3  # kept from the first time
+
+
+def test_questions_are_asked_at_the_same_time() -> None:
+    """Nobody is answered before all five have asked."""
+    barrier = Barrier(5)
+
+    def wait_for_the_others(connection: socket.socket, _over: Event) -> None:
+        barrier.wait(timeout=30)
+        connection.sendall(b"HTTP/1.1 204 NO CONTENT\r\n\r\n")
+
+    with scripted_server(wait_for_the_others) as server, client_of(server.url) as client:
+        facts = client.gather([(1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], [])
+    assert facts.reachable == reachable(yes=[2, 3, 4, 5, 6], no=[])
+
+
+@pytest.mark.parametrize("reply", [silence, drip, flood, hang_up])
+def test_a_connection_that_was_given_up_is_replaced(reply: Reply) -> None:
+    with (
+        scripted_server(reply) as server,
+        client_of(server.url, timeout_seconds=SHORT, connections_max=1) as client,
+    ):
+        assert client.gather([(1, 2), (1, 3)], []) == NO_FACTS
+        server.default = response(204)
+        facts = NO_FACTS
+        while len(facts.reachable) < 2:  # A slow machine may need more than one attempt.
+            facts = client.gather([(1, 2), (1, 3)], [])
+    assert facts.reachable == reachable(yes=[2, 3], no=[])
+
+
+def test_a_server_may_close_a_connection_whenever_it_likes() -> None:
+    def answer_and_hang_up(connection: socket.socket, _over: Event) -> None:
+        connection.sendall(b"HTTP/1.1 204 NO CONTENT\r\n\r\n")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with (
+        scripted_server(answer_and_hang_up) as server,
+        client_of(server.url, connections_max=1) as client,
+    ):
+        for number in range(2, 7):
+            facts = NO_FACTS
+            while not facts.reachable:  # The client may notice too late; then it asks again.
+                facts = client.gather([(1, number)], [])
+
+
+def test_only_yes_is_remembered_and_not_for_long() -> None:
+    clock = Clock()
+    yes, no = "/accounts/1/2/reachable", "/accounts/1/3/reachable"
+    with scripted_server(response(404)) as server, client_of(server.url, clock=clock) as client:
+        server.replies[yes] = response(204)
+        for _ in range(2):
+            facts = client.gather([(1, 2), (1, 3)], [])
+            assert facts.reachable == reachable(yes=[2], no=[3])
+        assert server.requests == {yes: 1, no: 2}
+
+        server.replies[no] = response(204)
+        assert client.gather([(1, 3)], []).reachable == reachable(yes=[3], no=[])
+
+        clock.now += REACHABLE_SECONDS
+        server.replies[yes] = response(404)
+        assert client.gather([(1, 2)], []).reachable == reachable(yes=[], no=[2])
+
+
+def test_configurations_are_remembered_and_missing_ones_not_for_long() -> None:
+    clock = Clock()
+    configured, missing = "/accounts/1/0/config", "/accounts/2/0/config"
+    with scripted_server(response(404)) as server, client_of(server.url, clock=clock) as client:
+        server.replies[configured] = response(200, b"{}")
+        for _ in range(2):
+            assert client.gather([], [1, 2]).root_config_data == {1: "{}", 2: None}
+        assert server.requests == {configured: 1, missing: 1}
+
+        clock.now += NO_ROOT_ACCOUNT_SECONDS
+        server.replies[missing] = response(200, b"new")
+        assert client.gather([], [1, 2]).root_config_data == {1: "{}", 2: "new"}
+        assert server.requests == {configured: 1, missing: 2}
+
+        clock.now += ROOT_CONFIG_DATA_SECONDS - NO_ROOT_ACCOUNT_SECONDS
+        server.replies[configured] = response(404)
+        assert client.gather([], [1]).root_config_data == {1: None}
+
+
+def test_what_was_not_answered_is_not_remembered() -> None:
+    with scripted_server(response(503)) as server, client_of(server.url) as client:
+        assert client.gather([(1, 2)], [1]) == NO_FACTS
+        server.replies["/accounts/1/2/reachable"] = response(204)
+        server.replies["/accounts/1/0/config"] = response(200)
+        assert client.gather([(1, 2)], [1]) == Facts(
+            reachable={(1, 2): True}, root_config_data={1: ""}
+        )
+
+
+def test_the_memory_is_bounded() -> None:
+    with scripted_server(response(204)) as server:
+        client = FetchClient(server.url, timeout_seconds=LONG, connections_max=5, cache_size=3)
+        questions = [(1, number) for number in range(10)]
+        assert len(client.gather(questions, []).reachable) == 10
+        assert len(client._reachable) == 3
+        client.close()
+
+
+def test_a_closed_client_may_be_used_again() -> None:
+    with scripted_server(response(404)) as server, client_of(server.url) as client:
+        client.close()
+        assert client.gather([(1, 2)], []).reachable == {(1, 2): False}
+        client.close()
+        client.close()
+        assert client.gather([(1, 2)], []).reachable == {(1, 2): False}
