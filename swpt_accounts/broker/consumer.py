@@ -1,0 +1,214 @@
+"""Batches of deliveries: what is there is taken at once, and settled with one word."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, cast
+
+from pika.channel import Channel
+
+from swpt_accounts.broker.connection import BrokerLost, ConnectionThread
+from swpt_accounts.broker.frames import Content
+from swpt_accounts.broker.message import Delivery
+from swpt_accounts.broker.settlement import Settlement
+
+__all__ = ["HOLD_SECONDS_MAX", "Consumer", "Delivery"]
+
+HOLD_SECONDS_MAX: Final = 1200
+"""Held deliveries must go back before the broker's own limit (half an hour) closes the channel."""
+
+WATCH_SECONDS: Final = 60.0
+"""So often a silent queue is looked at; two looks in vain, and the connection is renewed."""
+
+_CURE: Final = (
+    "`swpt_accounts configure` declares the queues of a node, and `swpt_accounts subscribe` the"
+    " one that receives messages"
+)
+
+
+class Consumer:
+    """Receives from one queue over one connection, from `start` to `stop` or `BrokerLost`.
+
+    One thread takes and settles; `wake` and `stop` may be called from others.
+    Not more than `prefetch_count` deliveries are here at any time; twice the
+    batch size keeps the next batch ready while one is worked on. `arguments`
+    are those that AMQP passes to the queue, as a stream needs them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        *,
+        prefetch_count: int,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._queue = queue
+        self._prefetch_count = prefetch_count
+        self._arguments = dict(arguments or {})
+        self._ready: deque[Delivery] = deque()
+        # Its lock can be taken again by the thread that has it, so a signal handler may `wake`.
+        self._condition = threading.Condition(threading.RLock())
+        self._is_waiting = False
+        self._is_woken = False
+        self._deliveries_count = 0
+        self._connection = ConnectionThread(
+            url,
+            f"consumer-{queue}",
+            prepare=self._consume,
+            on_content=self._on_content,
+            on_lost=self._notify,
+        )
+        self._settlement = Settlement(self._connection, prefetch_count)
+        self._consumer_tag = ""
+
+    def start(self) -> None:
+        """Connect and begin to receive; raises `BrokerLost`, also when there is no such queue."""
+        try:
+            self._connection.start()
+        except BrokerLost as lost:
+            if not lost.is_not_found:
+                raise
+            raise BrokerLost(
+                f"there is no queue {self._queue!r} at {self._connection.address}: {_CURE}"
+            ) from lost.__cause__
+
+    def take(self, count_max: int, wait_seconds: float) -> list[Delivery]:
+        """Return what is there, as soon as there is something, at most `count_max` deliveries.
+
+        Empty after `wait_seconds`, or when woken. Raises `BrokerLost`.
+        """
+        ready = self._ready
+        if not ready:
+            self._wait(wait_seconds)
+        if self._connection.is_lost:
+            raise self._connection.lost()
+        return [ready.popleft() for _ in range(min(count_max, len(ready)))]
+
+    def settle(
+        self, accepted: Sequence[int], held: Sequence[int] = (), hold_seconds: float = 0.0
+    ) -> None:
+        """Ack the accepted tags; return the held ones to the queue after `hold_seconds`.
+
+        Does not wait for the broker. Raises `BrokerLost` if it will not hear of it.
+        """
+        if not 0 <= hold_seconds <= HOLD_SECONDS_MAX:
+            raise ValueError(
+                f"deliveries may be held from 0 to {HOLD_SECONDS_MAX} seconds, not {hold_seconds}"
+            )
+        accepted, held = tuple(accepted), tuple(held)
+
+        def settle() -> None:
+            self._settlement.ack(accepted)
+            if held:
+                self._settlement.hold(held, hold_seconds)
+
+        self._connection.post(settle)
+
+    def release(self, tags: Sequence[int]) -> None:
+        """Return deliveries to the queue at once. Raises `BrokerLost`."""
+        self._connection.post(partial(self._settlement.requeue, tuple(tags)))
+
+    def messages_count(self) -> int:
+        """Ask how many messages stand in the queue, those delivered not counted.
+
+        For a stream this is how many it has, by a count some seconds old.
+        Raises `BrokerLost`.
+        """
+        answer = self._connection.ask(
+            lambda channel, reply: channel.queue_declare(self._queue, passive=True, callback=reply)
+        )
+        count: int = answer.message_count
+        return count
+
+    def wake(self) -> None:
+        """Have `take` return, now if it waits, or else as soon as it would wait."""
+        with self._condition:
+            self._is_woken = True
+            self._condition.notify_all()
+
+    def stop(self) -> None:
+        """Stop receiving, tell the broker what is settled, return all the rest, disconnect."""
+        self._connection.stop(self._leave)
+        self._ready.clear()
+
+    def _wait(self, seconds: float) -> None:
+        with self._condition:
+            self._is_waiting = True
+            self._condition.wait_for(self._has_news, seconds)
+            self._is_waiting = False
+            if not self._ready:
+                self._is_woken = False
+
+    def _has_news(self) -> bool:
+        return bool(self._ready) or self._is_woken or self._connection.is_lost
+
+    def _notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    # What follows runs on the connection's thread.
+
+    def _consume(self, channel: Channel) -> None:
+        channel.add_on_cancel_callback(self._on_cancel)
+        channel.basic_qos(prefetch_count=self._prefetch_count, callback=lambda _frame: None)
+        self._consumer_tag = channel.basic_consume(
+            self._queue,
+            on_message_callback=_never_called,
+            arguments=self._arguments,
+            callback=lambda _frame: self._connection.ready(),
+        )
+        if not self._arguments:
+            self._watch(self._deliveries_count, 0)
+
+    def _on_content(self, content: list[Content]) -> None:
+        deliveries = cast(list[Delivery], content)
+        self._settlement.add([delivery.tag for delivery in deliveries])
+        self._deliveries_count += len(deliveries)
+        self._ready.extend(deliveries)
+        # Not taking the lock when nobody waits is safe: whoever begins to wait
+        # first says so, and then looks once more whether something is there.
+        if self._is_waiting:
+            self._notify()
+
+    def _on_cancel(self, _frame: Any) -> None:
+        self._connection.fail(
+            f"the queue {self._queue!r} was deleted, or cannot be consumed any more: {_CURE}"
+        )
+
+    def _leave(self, channel: Channel, close: Callable[[], None]) -> None:
+        def on_cancelled(_frame: Any) -> None:
+            self._settlement.requeue_all()
+            close()
+
+        channel.basic_cancel(self._consumer_tag, callback=on_cancelled)
+
+    def _watch(self, seen_count: int, vain_looks_count: int) -> None:
+        """Notice when the broker has forgotten this consumer, which some versions do."""
+
+        def look() -> None:
+            if not self._connection.channel.is_open:
+                return
+            is_silent = seen_count == self._deliveries_count
+            has_room = self._settlement.outstanding_count < self._prefetch_count
+            if is_silent and has_room:
+                self._connection.channel.queue_declare(self._queue, passive=True, callback=judge)
+            else:
+                self._watch(self._deliveries_count, 0)
+
+        def judge(frame: Any) -> None:
+            is_stuck = frame.method.message_count > 0 and seen_count == self._deliveries_count
+            if is_stuck and vain_looks_count:
+                self._connection.fail(
+                    f"the queue {self._queue!r} has messages, but none has come for"
+                    f" {2 * WATCH_SECONDS:g} seconds"
+                )
+            else:
+                self._watch(self._deliveries_count, vain_looks_count + 1 if is_stuck else 0)
+
+        self._connection.call_later(WATCH_SECONDS, look)
+
+
+def _never_called(*_arguments: object) -> None:
+    raise AssertionError("deliveries go past pika's own dispatch")

@@ -1,0 +1,73 @@
+"""What is published, and what is received."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pika
+
+from swpt_accounts.broker.properties import decode_properties
+
+
+@dataclass(slots=True)
+class Message:
+    """A message to be published.
+
+    `properties` may be bytes made by `encode_properties`, which costs a tenth of
+    pika's objects. A mandatory message that no queue takes is reported as
+    returned; one that is not mandatory is then confirmed, and gone.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: pika.BasicProperties | bytes
+    mandatory: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message received, with the tag by which it is settled on its own connection only."""
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    content_type: str | None
+    message_type: str | None
+    body: bytes
+    encoded_properties: bytes
+
+    @property
+    def properties(self) -> pika.BasicProperties:
+        """All properties, decoded anew each time; headers that cannot be decoded are left out."""
+        return decode_properties(self.encoded_properties)[0]
+
+    @property
+    def returns_count(self) -> int:
+        """How often a quorum queue has delivered this message in vain, by its own count.
+
+        RabbitMQ 4.0 and later put a message into the dead-letter queue when
+        this reaches the queue's delivery limit (20, unless a policy says otherwise).
+        """
+        headers = self.properties.headers or {}
+        count = headers.get("x-delivery-count", 0)
+        return count if isinstance(count, int) else 0
+
+
+class Confirm(NamedTuple):
+    """The broker's verdict on one published message, or on all up to it."""
+
+    sequence_number: int
+    multiple: bool
+    accepted: bool
+
+
+@dataclass(slots=True, eq=False)
+class Returned:
+    """A mandatory message that no queue took."""
+
+    reason: str
+    exchange: str
+    routing_key: str
+    body: bytes
+    encoded_properties: bytes
