@@ -1,0 +1,231 @@
+"""The proof that a batch neither creates nor destroys money, against books that were cooked."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.commands import PendingBalanceChange
+from swpt_accounts.ledger.journal import BooksDoNotBalance, JournalEntry, prove_balanced
+from swpt_accounts.ledger.values import MAX_INT64, AccountKey
+from tests.factories import (
+    DEBTOR_ID,
+    NOW,
+    RECIPIENT_ID,
+    SENDER_ID,
+    STRANGER_ID,
+    account,
+    apply_batch,
+    finalize_transfer,
+    local,
+    locking_account,
+    pending_balance_change,
+    prepared_transfer,
+    recipient_account,
+)
+
+
+class Books(msgspec.Struct):
+    """The arguments of the proof, so that a test can change one thing."""
+
+    entries: list[JournalEntry]
+    principals_before: dict[AccountKey, int]
+    accounts: dict[AccountKey, Account]
+    received: list[PendingBalanceChange]
+    sent: list[PendingBalanceChange]
+
+    def prove(self) -> None:
+        fields = msgspec.structs.asdict(self)
+        prove_balanced(fields.pop("entries"), **fields)
+
+    def change_entry(self, index: int, **fields: Any) -> None:
+        self.entries[index] = msgspec.structs.replace(self.entries[index], **fields)
+
+
+SENDER, RECIPIENT = (DEBTOR_ID, SENDER_ID), (DEBTOR_ID, RECIPIENT_ID)
+
+
+@pytest.fixture
+def books() -> Books:
+    """The honest books of a batch with a local commit, a commit abroad, and a change received."""
+    transfers = [
+        prepared_transfer(transfer_id=1, coordinator_request_id=1, locked_amount=500),
+        prepared_transfer(
+            transfer_id=2,
+            coordinator_request_id=2,
+            locked_amount=300,
+            recipient_creditor_id=STRANGER_ID,
+        ),
+    ]
+    outcome = apply_batch(
+        *(finalize_transfer(transfer) for transfer in transfers),
+        pending_balance_change(principal_delta=1000, other_creditor_id=STRANGER_ID),
+        accounts=[locking_account(*transfers, principal=1000), recipient_account(principal=7)],
+        transfers=transfers,
+        is_local=local(SENDER_ID, RECIPIENT_ID),
+    )
+    return Books(
+        outcome.journal,
+        outcome.principals_before,
+        outcome.accounts,
+        outcome.received,
+        outcome.sent,
+    )
+
+
+def test_honest_books_balance(books: Books) -> None:
+    assert [entry.amount for entry in books.entries] == [-500, 500, -300, 1000]
+    assert books.principals_before == {SENDER: 1000, RECIPIENT: 7}
+    books.prove()
+
+
+def test_no_books_balance() -> None:
+    Books([], {}, {}, [], []).prove()
+
+
+def test_accounts_that_were_not_touched_balance() -> None:
+    untouched = account(principal=55)
+    Books([], {SENDER: 55}, {SENDER: untouched}, [], []).prove()
+
+
+def increase_principal(books: Books) -> None:
+    books.accounts[RECIPIENT].principal += 1
+
+
+def decrease_principal_of_sender(books: Books) -> None:
+    books.accounts[SENDER].principal -= 1
+
+
+def create_account_with_money(books: Books) -> None:
+    books.accounts[DEBTOR_ID, 5] = account(creditor_id=5, principal=1)
+
+
+def change_account_without_entry(books: Books) -> None:
+    books.principals_before[DEBTOR_ID, 5] = 10
+    books.accounts[DEBTOR_ID, 5] = account(creditor_id=5, principal=11)
+
+
+def forget_the_principal_before(books: Books) -> None:
+    del books.principals_before[RECIPIENT]
+
+
+def change_an_amount(books: Books) -> None:
+    books.change_entry(1, amount=501)
+
+
+def change_a_principal_after(books: Books) -> None:
+    books.change_entry(1, principal=508)
+
+
+def change_an_amount_and_what_follows(books: Books) -> None:
+    """The account agrees with its journal, but one unit has come out of nothing."""
+    books.change_entry(3, amount=1001, principal=1508)
+    books.accounts[RECIPIENT].principal += 1
+
+
+def clip_what_fitted(books: Books) -> None:
+    books.change_entry(3, clipped_amount=1)
+
+
+def drop_an_entry(books: Books) -> None:
+    del books.entries[0]
+
+
+def drop_an_entry_and_its_effect(books: Books) -> None:
+    del books.entries[3]
+    books.accounts[RECIPIENT].principal -= 1000
+
+
+def repeat_an_entry(books: Books) -> None:
+    books.entries.append(books.entries[3])
+
+
+def swap_entries(books: Books) -> None:
+    books.entries[1], books.entries[3] = books.entries[3], books.entries[1]
+
+
+def drop_what_was_sent(books: Books) -> None:
+    books.sent.clear()
+
+
+def send_twice(books: Books) -> None:
+    books.sent.append(books.sent[0])
+
+
+def send_more(books: Books) -> None:
+    books.sent[0] = msgspec.structs.replace(books.sent[0], principal_delta=301)
+
+
+def send_to_another_currency(books: Books) -> None:
+    books.sent[0] = msgspec.structs.replace(books.sent[0], debtor_id=DEBTOR_ID + 1)
+
+
+def receive_nothing(books: Books) -> None:
+    books.received.clear()
+
+
+def receive_twice(books: Books) -> None:
+    books.received.append(books.received[0])
+
+
+def receive_another_amount(books: Books) -> None:
+    books.received[0] = msgspec.structs.replace(books.received[0], principal_delta=999)
+
+
+def move_between_currencies(books: Books) -> None:
+    """What one currency has lost, another one has got."""
+    other = recipient_account(debtor_id=DEBTOR_ID + 1, principal=500)
+    books.change_entry(1, debtor_id=DEBTOR_ID + 1, principal=500)
+    books.change_entry(3, principal=1007)
+    books.accounts[other.key] = other
+    books.accounts[RECIPIENT].principal = 1007
+
+
+@pytest.mark.parametrize(
+    "cook",
+    [
+        increase_principal,
+        decrease_principal_of_sender,
+        create_account_with_money,
+        change_account_without_entry,
+        forget_the_principal_before,
+        change_an_amount,
+        change_a_principal_after,
+        change_an_amount_and_what_follows,
+        clip_what_fitted,
+        drop_an_entry,
+        drop_an_entry_and_its_effect,
+        repeat_an_entry,
+        swap_entries,
+        drop_what_was_sent,
+        send_twice,
+        send_more,
+        send_to_another_currency,
+        receive_nothing,
+        receive_twice,
+        receive_another_amount,
+        move_between_currencies,
+    ],
+)
+def test_cooked_books_do_not_balance(books: Books, cook: Any) -> None:
+    books.prove()
+    cook(books)
+    with pytest.raises(BooksDoNotBalance, match=r"\d"):
+        books.prove()
+
+
+def test_what_is_clipped_is_no_loss_of_the_currency() -> None:
+    """The sender has lost it, the recipient has not got it, and the journal says where it is."""
+    transfer = prepared_transfer()
+    outcome = apply_batch(
+        finalize_transfer(transfer),
+        accounts=[
+            locking_account(transfer, principal=1000),
+            recipient_account(principal=MAX_INT64 - 100),
+        ],
+        transfers=[transfer],
+    )
+    assert sum(entry.amount for entry in outcome.journal) == 0
+    assert sum(entry.clipped_amount for entry in outcome.journal) == 400
+    assert outcome.journal[0].applied_at == NOW
