@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any, Final
 
 import psycopg
+from psycopg import errors
 from psycopg.types.numeric import Int8
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -23,11 +24,11 @@ WHERE debtor_id = %s AND creditor_id = %s
 # Deleted accounts have a configuration, too.
 _CONFIG_DATA: Final = "SELECT config_data FROM account WHERE debtor_id = %s AND creditor_id = %s"
 
-_STATEMENT_TIMEOUT: Final = "SET statement_timeout = '5s'"
-
 # Those who ask wait for some seconds at most, and a health check must not
 # queue up behind them for longer than it waits itself.
 _CONNECTION_TIMEOUT_SECONDS: Final = 2.0
+_STATEMENT_TIMEOUT: Final = "SET statement_timeout = '4s'"
+_WAITED_LONG_ENOUGH: Final = (PoolTimeout, errors.QueryCanceled)
 
 # While the database is away, only now and then somebody has to wait in order
 # to find out whether it is back.
@@ -88,7 +89,7 @@ class AccountLookups:
                 row = self._fetch(question, (Int8(debtor_id), Int8(creditor_id)))
             except (DatabaseUnavailable, Conflict) as error:
                 attempts_left -= 1
-                if not attempts_left or isinstance(error.__cause__, PoolTimeout):
+                if not attempts_left or isinstance(error.__cause__, _WAITED_LONG_ENOUGH):
                     self._note_absence(error)
                     raise DatabaseUnavailable(str(error)) from error
             else:

@@ -120,6 +120,17 @@ def test_while_the_database_is_away_hardly_anybody_waits_for_it(clock: Clock) ->
     lookups.close()
 
 
+def test_a_question_that_takes_too_long_is_not_repeated(
+    lookups: AccountLookups, shard: psycopg.Connection
+) -> None:
+    with shard.transaction():
+        shard.execute("LOCK TABLE account")
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+            lookups.is_reachable(1, 2)
+        with pytest.raises(DatabaseUnavailable, match="a moment ago"):
+            lookups.is_reachable(1, 2)
+
+
 def test_a_database_without_tables_is_no_answer(postgres_server_url: str, clock: Clock) -> None:
     lookups = AccountLookups(postgres_server_url, connections_max=1, clock=clock)
     with pytest.raises(DatabaseUnavailable, match="account"):
@@ -146,5 +157,5 @@ def test_sessions_run_in_utc_and_do_not_run_for_long(
     assert lookups.is_reachable(1, 2)
     assert lookups._pool is not None
     with lookups._pool.connection() as connection:
-        assert connection.execute("SHOW statement_timeout").fetchone() == ("5s",)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("4s",)
         assert connection.execute("SHOW TimeZone").fetchone() == ("UTC",)

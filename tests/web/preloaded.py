@@ -1,0 +1,9 @@
+"""The application as gunicorn loads it: made once, before workers are forked."""
+
+import os
+
+from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.store.lookups import AccountLookups
+from swpt_accounts.web.fetch_api import create_app
+
+app = create_app(AccountLookups(os.environ["SHARD_URL"], connections_max=3), Realm.parse("#"))
