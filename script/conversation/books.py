@@ -69,8 +69,8 @@ class Books:
         if not currencies:
             return ""
         return (
-            f"The database has {accounts:,} accounts in {currencies:,} currencies from before. "
-            f"Their principals sum to {total:,}."
+            f"From before, the database has {accounts:,} accounts in other currencies "
+            f"({currencies:,}); their principals sum to {total:,}."
         )
 
     def check(self, screen: Screen, known: dict[int, int]) -> None:

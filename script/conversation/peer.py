@@ -77,11 +77,16 @@ class Peer:
         self._publish(self._unconfirmed, message)
 
     def await_message(
-        self, what: str, where: Callable[[Message], bool] = lambda message: True, **fields: Any
+        self,
+        what: str,
+        where: Callable[[Message], bool] = lambda message: True,
+        unless: Callable[[Message], bool] = lambda message: False,
+        **fields: Any,
     ) -> Message:
         """The first message with these fields that nobody has waited for yet.
 
-        Raises Unmet, saying `what` was awaited, when it hasn't come before the deadline.
+        Raises Unmet, saying `what` was awaited, when it hasn't come before the deadline, and at
+        once when a message that fits `unless` has come in its place.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         with self._arrival:
@@ -89,6 +94,8 @@ class Peer:
                 for index, message in enumerate(self._waiting):
                     if fields.items() <= message.items() and where(message):
                         return self._waiting.pop(index)
+                    if unless(message):
+                        raise Unmet(f"Awaited: {what}\nCame instead: {json.dumps(message)}")
                 self._await_arrival(deadline, what, fields)
 
     def await_all(

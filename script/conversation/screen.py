@@ -10,7 +10,7 @@ from rich.text import Text
 from conversation.wire import SCHEDULED_FOR_DELETION, Message
 
 _WIDTH = 118
-_COLUMNS = (("ms", 7), ("", 3), ("message", 18), ("account", 12))
+_COLUMNS = (("   ms", 7), ("", 3), ("message", 18), ("account", 12))
 _REFUSALS = ("RejectedTransfer", "RejectedConfig")
 
 
@@ -53,11 +53,11 @@ class Screen:
         with self._lock:
             elapsed = (time.monotonic() - self._scene_began) * 1000
             cells = (f"{elapsed:5.0f}", arrow, kind, account)
-            row = Text(no_wrap=True, overflow="ellipsis")
+            row = Text()
             for cell, (_, width) in zip(cells, _COLUMNS, strict=True):
                 row.append(cell.ljust(width), style=color if cell in (arrow, kind) else "")
             row.append(about)
-            self.console.print(row)
+            self.console.print(row, no_wrap=True, overflow="ellipsis")
 
     def _account(self, message: Message) -> str:
         return self._name(message["creditor_id"])

@@ -25,6 +25,7 @@ _NAMES = ("Alice", "Bob", "Carol", "Dave")
 
 _INTEREST_RATE = 2.5
 _LIMIT = 10_000_000
+_HUGE = 1e30  # The root account's own limit, besides the one in its configuration.
 _FETCH_SECONDS = 10.0
 
 
@@ -70,7 +71,10 @@ class Story:
     def a_currency_is_set_up(self) -> None:
         self._screen.scene("A currency", "The debtor configures its root account.")
         root = configure_account(
-            self._cast.debtor_id, ROOT_CREDITOR_ID, config_data=self._cast.config_data
+            self._cast.debtor_id,
+            ROOT_CREDITOR_ID,
+            config_data=self._cast.config_data,
+            negligible_amount=_HUGE,
         )
         self._configure(root, principal=0)
         self._screen.scene("A mistake", "An ordinary account takes no configuration data.")
@@ -183,13 +187,20 @@ class Story:
 
     def _prepare(self, sender: int, recipient: int, amount: int) -> Message:
         request = self._request(sender, recipient, amount)
+        request_id = request["coordinator_request_id"]
+
+        def is_refusal(message: Message) -> bool:
+            refused_id = message.get("coordinator_request_id")
+            return message["type"] == "RejectedTransfer" and refused_id == request_id
+
         return self._peer.await_message(
             f"{amount:,} locked on the account of {self._cast.names[sender]}",
+            unless=is_refusal,
             type="PreparedTransfer",
             creditor_id=sender,
             coordinator_type=request["coordinator_type"],
             coordinator_id=request["coordinator_id"],
-            coordinator_request_id=request["coordinator_request_id"],
+            coordinator_request_id=request_id,
             recipient=request["recipient"],
             locked_amount=amount,
         )

@@ -36,10 +36,7 @@ def main() -> int:
                 return 1
     except ServerFailed as failure:
         raise Refusal(str(failure)) from None
-    progress.line(
-        "\nEverything was as the protocol promises. "
-        "To keep the node running, with this data: script/server\n"
-    )
+    progress.line("\nTo keep a node running, with this data: script/server\n")
     return 0
 
 
@@ -58,6 +55,7 @@ def show(node: Node, progress: Progress) -> None:
         rates, balances = _burst(peer, cast, story, screen, progress)
         books.check(screen, balances)
         _tell_rates(screen, rates, peer)
+        screen.say("\n[bold green]✓ Everything was as the protocol promises.[/bold green]\n")
     finally:
         with undisturbed():
             peer.stop()

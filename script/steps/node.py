@@ -154,13 +154,19 @@ def _readiness(node: Node, say: Callable[[str], None]) -> Callable[[], bool]:
 
     def is_ready() -> bool:
         for what, holds in list(waiting.items()):
-            say(what)
+            say(f"{what}. {_latest_complaint(node)}")
             if not holds(node):
                 return False
             del waiting[what]
         return True
 
     return is_ready
+
+
+def _latest_complaint(node: Node) -> str:
+    """What the node says is wrong, while it tries again."""
+    lines = Path(node.log).read_text(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if " ERROR " in line), "")
 
 
 def _answers_http(node: Node) -> bool:
