@@ -51,7 +51,26 @@ def _archive_keeps_what_may_come_again(settings: Settings, now: datetime) -> str
     )
 
 
+def _chores_have_a_queue_of_their_own(settings: Settings, _now: datetime) -> str | None:
+    same_broker = settings.chores_broker_url == settings.protocol_broker_url
+    if not same_broker or settings.chores_broker_queue != settings.protocol_broker_queue:
+        return None
+    return (
+        f"CHORES_BROKER_QUEUE: {settings.chores_broker_queue!r} is not allowed: chores and SMP"
+        " messages would get into one queue. Allowed: any other name than PROTOCOL_BROKER_QUEUE."
+    )
+
+
 RELATIONS: Final = (
+    Relation(
+        (
+            "protocol_broker_url",
+            "protocol_broker_queue",
+            "chores_broker_url",
+            "chores_broker_queue",
+        ),
+        _chores_have_a_queue_of_their_own,
+    ),
     Relation(
         ("app_prepared_transfer_max_delay_days", "app_message_max_delay_days"),
         _commit_period_outlasts_messages,

@@ -152,6 +152,10 @@ def test_a_bad_value_is_refused_with_its_name_and_reason_and_what_is_allowed(
             {"REMOVE_FROM_ARCHIVE_THRESHOLD_DATE": "2026-06-02"},
             "not after 2026-06-01T00:00:00+00:00",
         ),
+        (
+            {"PROTOCOL_BROKER_QUEUE": "one", "CHORES_BROKER_QUEUE": "one"},
+            "any other name than PROTOCOL_BROKER_QUEUE",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(

@@ -1,0 +1,130 @@
+"""Commands that take messages from queues."""
+
+import logging
+
+import click
+
+from swpt_accounts.cli.idling import hold_signals, idle_until_signalled
+from swpt_accounts.cli.later import refuse
+from swpt_accounts.cli.start import (
+    DONE,
+    WORK_ENDED,
+    begin,
+    exit_when_server_is_lost,
+    queue_option,
+    url_option,
+)
+from swpt_accounts.settings import Settings, unused_variables
+from swpt_accounts.settings.variables import PREFETCH_COUNT_MAX, PROCESSES_MAX
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("consume_messages")
+@url_option
+@queue_option
+@click.option(
+    "-p",
+    "--processes",
+    type=click.IntRange(0, PROCESSES_MAX),
+    help="Processes that consume; 0 stands for the default. [default: PROTOCOL_BROKER_PROCESSES]",
+)
+@click.option(
+    "-c",
+    "--prefetch-count",
+    type=click.IntRange(0, PREFETCH_COUNT_MAX),
+    help="The largest batch; 0 stands for the default. [default: PROTOCOL_BROKER_PREFETCH_COUNT]",
+)
+@click.option("-t", "--threads", type=int, help="Accepted, but has no effect.")
+@click.option("-s", "--prefetch-size", type=int, help="Accepted, but has no effect.")
+@click.option("--draining-mode", is_flag=True, help="Not part of this version.")
+def consume_messages(
+    url: str | None,
+    queue: str | None,
+    processes: int | None,
+    prefetch_count: int | None,
+    threads: int | None,
+    prefetch_size: int | None,
+    draining_mode: bool,
+) -> None:
+    """Consume SMP messages and apply them, until signalled. Always exits with 1."""
+    if draining_mode:
+        refuse("consume_messages --draining-mode")
+    settings = begin()
+    _tell_what_has_no_effect(threads, prefetch_size)
+    _tell_what_is_missing(settings)
+    # Here 0 has always meant "as the environment says", which may say 0.
+    processes = processes or settings.protocol_broker_processes
+    if processes == 0:
+        hold_signals()
+        logger.info("PROTOCOL_BROKER_PROCESSES is 0: idling until signalled")
+        idle_until_signalled()
+        raise SystemExit(WORK_ENDED)
+    from swpt_accounts import wiring
+
+    with exit_when_server_is_lost(settings):
+        wiring.consume_messages(
+            settings,
+            url=url or settings.protocol_broker_url,
+            queue=queue or settings.protocol_broker_queue,
+            processes=processes,
+            prefetch_count=prefetch_count or settings.protocol_broker_prefetch_count,
+        )
+    raise SystemExit(WORK_ENDED)
+
+
+def _tell_what_has_no_effect(threads: int | None, prefetch_size: int | None) -> None:
+    """Say it once, in the command that most of them are meant for."""
+    import os
+
+    names = unused_variables(os.environ)
+    names += ["--threads"] if threads is not None else []
+    names += ["--prefetch-size"] if prefetch_size is not None else []
+    if names:
+        logger.warning(
+            "these are set, but have no effect here (see `swpt_accounts settings`): %s",
+            ", ".join(names),
+        )
+
+
+def _tell_what_is_missing(settings: Settings) -> None:
+    if settings.fetch_api_url is None and settings.protocol_broker_queue_routing_key != "#":
+        logger.warning(
+            "FETCH_API_URL is not set: transfers to accounts of other shards cannot be prepared,"
+            " their messages will go back to the queue again and again"
+        )
+
+
+_STAGE_OPTIONS = (
+    click.option("-t", "--threads", type=int, help="Accepted, but has no effect."),
+    click.option("-w", "--wait", type=float, help="Accepted, but has no effect."),
+    click.option("--quit-early", is_flag=True, help="Exit at once."),
+)
+
+
+def _stage(name: str, messages: str) -> click.Command:
+    """Make a command for a stage that this design does not have, but deployments start."""
+
+    def idle(threads: int | None, wait: float | None, quit_early: bool) -> None:
+        begin()
+        hold_signals()
+        logger.info(
+            "%s has nothing to do: %s messages are applied by consume_messages, in the batch that"
+            " receives them",
+            name,
+            messages,
+        )
+        if not quit_early:
+            idle_until_signalled()
+        raise SystemExit(DONE)
+
+    for option in _STAGE_OPTIONS:
+        option(idle)
+    return click.command(
+        name, help=f"Idle: `consume_messages` applies {messages} messages as they come."
+    )(idle)
+
+
+process_balance_changes = _stage("process_balance_changes", "PendingBalanceChange")
+process_transfer_requests = _stage("process_transfer_requests", "PrepareTransfer")
+process_finalization_requests = _stage("process_finalization_requests", "FinalizeTransfer")
