@@ -1,20 +1,21 @@
-"""A shard's database, and the intake of a consumer that works on it."""
+"""What workers work on: a shard's database, its queue, and the peers at the other end."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import psycopg
 import pytest
 
-from swpt_accounts.ledger.facts import NO_FACTS, Facts
+from swpt_accounts.broker import topology
 from swpt_accounts.ledger.policy import Policy
-from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.connection import connect
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.workers.intake import GatherFacts, MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 from tests import factories
+from tests.workers.running import nobody_answers
+from tests.workers.wire import Wire
 
 MakeIntake = Callable[..., MessageIntake]
 
@@ -49,9 +50,20 @@ def intake(make_intake: MakeIntake) -> MessageIntake:
     return make_intake()
 
 
-def nobody_answers(_recipients: Collection[AccountKey], _debtors: Collection[int]) -> Facts:
-    return NO_FACTS
-
-
 def the_clock() -> datetime:
     return factories.NOW
+
+
+@pytest.fixture
+def queue(broker_url: str, queue_name: str) -> str:
+    """The name of a queue that is bound to receive everything, with its dead letters."""
+    topology.subscribe(broker_url, queue_name, "#")
+    return queue_name
+
+
+@pytest.fixture
+def wire(broker_url: str) -> Iterator[Wire]:
+    """What peers do at the broker."""
+    wire = Wire(broker_url)
+    yield wire
+    wire.close()
