@@ -66,8 +66,7 @@ def running_node(var: Path, urls: Urls, progress: Progress) -> Iterator[Node]:
             processes.end_left_over(folder, politely=signal.SIGTERM, seconds=_STOP_SECONDS)
     log = folder / "node.log"
     log.write_text("")
-    [port] = ports.remembered(folder / "port", count=1)
-    environment = _environment(urls, port)
+    environment = _environment(urls, folder)
     with progress.step("Configuring tables, exchanges, queues and bindings"):
         _configure(folder, environment, log)
     node = processes.launch([ENTRYPOINT, "all"], folder=folder, log=log, environment=environment)
@@ -77,7 +76,7 @@ def running_node(var: Path, urls: Urls, progress: Progress) -> Iterator[Node]:
             urls.postgres_url,
             urls.broker_url,
             environment["PROTOCOL_BROKER_QUEUE"],
-            f"http://127.0.0.1:{port}",
+            f"http://127.0.0.1:{environment['WEBSERVER_PORT']}",
             str(log),
             tuple(map(str, urls.logs)),
             node.pid,
@@ -109,19 +108,20 @@ def already_running(var: Path) -> Node | None:
     return node if node.is_running else None
 
 
-def _environment(urls: Urls, port: int) -> dict[str, str]:
+def _environment(urls: Urls, folder: Path) -> dict[str, str]:
     """Settings that are not in the environment already get a value that suits a single machine."""
-    defaults = {
+    port = os.environ.get("WEBSERVER_PORT", "")
+    if not port:
+        [free_port] = ports.remembered(folder / "port", count=1)
+        port = str(free_port)
+    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {
         "APP_LOG_LEVEL": "info",
         "FETCH_API_URL": f"http://127.0.0.1:{port}",
         "PROTOCOL_BROKER_QUEUE": "swpt_accounts",
-    }
-    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {
-        **defaults,
         **os.environ,
         **urls.environment,
-        "WEBSERVER_PORT": str(port),
+        "WEBSERVER_PORT": port,
         "SETUP_RABBITMQ_BINDINGS": "yes",
         "PATH": path,
     }
