@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from swpt_accounts.broker.dead_letters import DeadLetter
+    from swpt_accounts.broker.publisher import Outcome
     from swpt_accounts.ledger.policy import Policy
     from swpt_accounts.settings import Settings
 
@@ -102,8 +105,8 @@ def list_dead_letters(_settings: "Settings", url: str, queue: str) -> list["Dead
 
 def send_back_dead_letters(
     _settings: "Settings", url: str, queue: str, offsets: Sequence[int]
-) -> int:
-    """Publish the chosen dead letters to their queue again; return how many."""
+) -> "dict[int, Outcome]":
+    """Publish the chosen dead letters to their queue again; return what became of each."""
     from swpt_accounts.broker.dead_letters import send_back
 
     return send_back(url, queue, offsets)
@@ -189,6 +192,16 @@ def flush(
         ).run(stopping)
 
     return supervisor.run(processes, work)
+
+
+def make_web_app(settings: "Settings") -> "Flask":
+    """Return the fetch API, which connects to the database when it is first asked."""
+    from swpt_accounts.protocol.sharding import Realm
+    from swpt_accounts.store.lookups import AccountLookups
+    from swpt_accounts.web.fetch_api import create_app
+
+    lookups = AccountLookups(settings.postgres_url, connections_max=settings.webserver_threads)
+    return create_app(lookups, Realm.parse(settings.protocol_broker_queue_routing_key))
 
 
 def _spare_the_garbage_collector() -> None:
