@@ -18,6 +18,7 @@ from tests.workers.waiting import SECONDS
 OUTGOING_EXCHANGES = ("to_creditors", "to_debtors", "to_coordinators")
 
 _PUMP_SECONDS = 0.05
+_MARK = "the last for now"
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ class Wire:
         parameters.heartbeat = 600  # Tests do other things for seconds.
         self._connection = pika.BlockingConnection(parameters)
         self.channel: BlockingChannel = self._connection.channel()
+        self._queues: list[str] = []
+        self._marks_missing = 0
 
     def close(self) -> None:
         if self._connection.is_open:
@@ -112,16 +115,28 @@ class Wire:
         """Collect what is announced to creditors, debtors, and coordinators."""
         self.collect(*OUTGOING_EXCHANGES)
 
+    def catch_up(self) -> list[Received]:
+        """Wait for all that is in the queues by now; return everything that has come so far."""
+        for queue in self._queues:
+            self.publish(b"", _MARK, exchange="", routing_key=queue)
+        self._marks_missing += len(self._queues)
+        self.receive("the marks", lambda _received: not self._marks_missing)
+        return self.received
+
     def consume(self, queue: str, **arguments: Any) -> None:
         """Collect what is in the queue, and what will be."""
         self.channel.basic_qos(prefetch_count=1000)
         self.channel.basic_consume(queue, self._on_message, arguments=arguments or None)
+        self._queues.append(queue)
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        channel.basic_ack(method.delivery_tag)
+        if properties.type == _MARK:
+            self._marks_missing -= 1
+            return
         self.received.append(
             Received(method.exchange, method.routing_key, properties, body, method.redelivered)
         )
-        channel.basic_ack(method.delivery_tag)
 
     def receive(
         self, what: str, condition: Callable[[list[Received]], T], *, seconds: float = SECONDS
