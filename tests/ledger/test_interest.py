@@ -108,7 +108,7 @@ def test_interest_at_64_bit_boundaries_is_the_exact_one_rounded_once(
 
 
 @given(st.integers(1, MAX_INT64), st.floats(-1e6, 1e6), RATES, MOMENTS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_interest_is_the_exact_one_rounded_once(
     principal: int, accumulated: float, rate: float, elapsed: timedelta
 ) -> None:
@@ -120,7 +120,7 @@ def test_interest_is_the_exact_one_rounded_once(
 
 
 @given(st.integers(1, MAX_INT64), RATES, MOMENTS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_positive_balance_never_shrinks_below_zero(
     principal: int, rate: float, elapsed: timedelta
 ) -> None:
@@ -221,7 +221,7 @@ def test_what_demurrage_leaves_of_a_locked_amount(
 
 
 @given(st.integers(0, MAX_INT64), MOMENTS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_demurrage_is_rounded_down_exactly(locked_amount: int, locked_for: timedelta) -> None:
     with localcontext(prec=80):
         remainder = locked_amount * (1 + exact_growth(-50.0, locked_for))

@@ -246,7 +246,7 @@ JSON_VALUES = st.recursive(
     | JSON_VALUES.map(json.dumps)
     | JSON_VALUES.map(lambda value: document(info=value, rate=value, limit=value))
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_whatever_the_text_is_it_gives_a_config_or_none(config_data: str) -> None:
     config = parse(config_data)
     if config is not None:

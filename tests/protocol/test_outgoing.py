@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +15,8 @@ from swpt_accounts.protocol import outgoing
 from swpt_accounts.protocol.outgoing import LANES_PER_MESSAGE_TYPE, encode, headers, lanes_of
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from tests.factories import FAR_FUTURE, event, every_event
+from tests.protocol.documents import GOLDEN, golden
 
-GOLDEN = Path(__file__).parent / "golden"
 TS = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 WHOLE_SECOND = TS.replace(microsecond=0)
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
@@ -187,7 +186,7 @@ def test_there_is_a_document_for_every_message_type() -> None:
 
 @pytest.mark.parametrize("message", EVENTS, ids=name_of)
 def test_an_event_gives_the_document(message: events.Event) -> None:
-    expected = json.loads((GOLDEN / f"{name_of(message)}.json").read_bytes())
+    expected = golden(name_of(message))
     document = json.loads(encode(message).body)
     assert document == expected
     assert set(document) == set(expected)
@@ -222,23 +221,8 @@ def test_bodies_are_compact_utf_8_with_nothing_escaped_needlessly(message: event
 @pytest.mark.parametrize(
     "value",
     [
-        0.0,
-        1.0,
-        -1.0,
-        0.1,
-        1000000000000000.0,
-        1e16,
-        1e17,
-        1e22,
-        2.0**53,
-        2.0**63,
-        1e30,
-        5e-324,
-        1e-07,
-        1.7976931348623157e308,
-        123456789.0,
-        1234567.0,
-        33.333333333333336,
+        *(0.0, 1.0, -1.0, 0.1, 33.333333333333336, 1234567.0, 123456789.0, 1e15, 1e16, 1e17),
+        *(2.0**53, 2.0**63, 1e22, 1e30, 1.7976931348623157e308, 1e-7, 5e-324),
     ],
 )
 def test_floats_look_like_floats_and_keep_all_their_bits(value: float) -> None:

@@ -1,7 +1,7 @@
 """Which accounts are ours (protocol.rst, Sharding)."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swpt_accounts.protocol.sharding import ROUTING_KEY_BITS_MAX, Realm, sharding_hash
@@ -69,6 +69,7 @@ def test_an_account_belongs_to_the_realm_that_its_hash_begins_with(
 
 
 @given(INT64, INT64, st.lists(st.sampled_from(["0.", "1."]), max_size=19))
+@settings(deadline=None)
 def test_two_children_share_what_their_parent_has(
     debtor_id: int, creditor_id: int, groups: list[str]
 ) -> None:
