@@ -108,11 +108,9 @@ class EmbeddedPostgres:
     def kill(self) -> None:
         """SIGKILL to all of its processes at once, as when the power goes."""
         assert self._process is not None, "not started"
-        for pid in processes.left_over(self.folder):
-            os.kill(pid, signal.SIGKILL)
+        processes.end_left_over(self.folder, politely=signal.SIGKILL, seconds=_STOP_SECONDS)
         self._process.wait()
         self._process = None
-        self.heal()
 
     def interrupt(self) -> None:
         """Makes a start that is under way in another thread fail soon."""
@@ -124,6 +122,9 @@ class EmbeddedPostgres:
         if processes.left_over(self.folder):
             self.say("ending the server that an earlier run has left behind")
             processes.end_left_over(self.folder, politely=signal.SIGINT, seconds=_STOP_SECONDS)
+        # PostgreSQL would believe a killed server alive for as long as nobody takes notice of its
+        # end, which in a container may be for ever.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _let_user_in(self, bin_folder: Path) -> None:
         assert self._user is not None

@@ -26,17 +26,17 @@ def main() -> int:
     refuse_fresh_for_named_servers(options.fresh)
     progress = Progress()
     began = time.monotonic()
+    log = Path()
     try:
         with interruptible(), _node(progress, fresh=options.fresh) as node:
             progress.line(f"  Ready after {time.monotonic() - began:.1f} s.")
-            try:
-                show(node, progress)
-            except Unmet as failure:
-                progress.line(f"\n✗ {failure}\n\n{processes.last_words(Path(node.log))}\n")
-                return 1
+            log = Path(node.log)
+            show(node, progress)
+    except Unmet as failure:
+        progress.line(f"\n✗ {failure}\n\n{processes.last_words(log)}\n")
+        return 1
     except ServerFailed as failure:
         raise Refusal(str(failure)) from None
-    progress.line("\nTo keep a node running, with this data: script/server\n")
     return 0
 
 
@@ -98,6 +98,8 @@ def _node(progress: Progress, *, fresh: bool) -> Iterator[Node]:
             raise Refusal(f"{refusal} Wait for it, or stop it.") from None
         progress.line(f"  {refusal} Using the node that it runs.")
         yield node
+        return
+    progress.line("\nTo keep a node running, with this data: script/server\n")
 
 
 def _parser() -> argparse.ArgumentParser:
