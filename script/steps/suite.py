@@ -79,9 +79,11 @@ def _throw_away_servers(progress: Progress) -> Iterator[Urls]:
     _RUNS.mkdir(exist_ok=True)
     _remove_abandoned_runs()
     folder = _RUNS / f"run-{os.getpid()}"
-    with servers(folder, progress, holder="script/test", durable=False, vhosts=_VHOSTS) as urls:
-        yield urls
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with servers(folder, progress, holder="script/test", durable=False, vhosts=_VHOSTS) as urls:
+            yield urls
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned_runs() -> None:
