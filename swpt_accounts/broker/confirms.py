@@ -81,9 +81,23 @@ class Page:
             and index not in self._returned
         )
 
-    def mark_returned(self, index: int, reason: str) -> None:
-        """Remember that the message was returned; its confirm is still to come."""
-        self._returned[index] = Outcome(Verdict.RETURNED, reason)
+    def can_replace(self, index: int, message: Message) -> bool:
+        """Tell whether this message, equal to the given one, is neither returned nor refused."""
+        return (
+            index not in self._returned
+            and self._outcomes[index] in (None, CONFIRMED)
+            and self.messages[index] == message
+        )
+
+    def mark_returned(self, index: int, outcome: Outcome) -> None:
+        """Make it the outcome of a message, whether its confirm is still to come or not."""
+        self._returned[index] = outcome
+        if self.is_settled(index):
+            self._outcomes[index] = outcome
+
+    def take_mark(self, index: int) -> Outcome | None:
+        """Undo `mark_returned`, if the message is not settled."""
+        return self._returned.pop(index, None)
 
 
 class InFlight:
@@ -118,8 +132,8 @@ class InFlight:
 
         Returns come in the order of publishing, each before the confirm of its
         message. The earliest message that it may be is therefore the right
-        one, or one with the same content, and then it makes no difference which of
-        them is sent again. It is never a later one, so every return finds a message.
+        one, or an earlier one with the same content, and then it makes no difference which
+        of them is sent again. So every return finds a message.
         """
         fallback = None
         first = max(self._last_returned + 1, self._lowest)
@@ -133,7 +147,7 @@ class InFlight:
                 raise ConfirmsBroken("the broker returned a message that was not sent")
             # The broker has written the properties in another way than we did.
             page, index = fallback
-        page.mark_returned(index, returned.reason)
+        page.mark_returned(index, Outcome(Verdict.RETURNED, returned.reason))
         self._last_returned = page.first + index
 
     def take_confirm(self, confirm: Confirm) -> None:
@@ -161,16 +175,31 @@ class InFlight:
             self._lowest += 1
 
     def take_complete(self) -> list[Page]:
-        """Return the pages of which every message is settled, and forget them."""
-        complete = [page for page in self._pages if not page.unsettled_count]
-        for page in complete:
-            self._pages.remove(page)
+        """Return the pages of which every message is settled, and forget them, first come first.
+
+        A page waits for those before it: until then, an outcome may still move
+        from one message to an equal one.
+        """
+        complete = []
+        while self._pages and not self._pages[0].unsettled_count:
+            complete.append(self._pages.popleft())
         return complete
 
     def _settle(self, page: Page, index: int, outcome: Outcome) -> None:
+        if outcome is NACKED and (mark := page.take_mark(index)):
+            # What is returned is never refused: it was an equal message further on.
+            self._move_mark(mark, page, index)
         page.settle(index, outcome)
         self.unsettled_count -= 1
         self.unsettled_bytes -= page.sizes[index]
+
+    def _move_mark(self, mark: Outcome, page: Page, index: int) -> None:
+        message = page.messages[index]
+        for other, i in self._between(page.first + index + 1, self._sent_count):
+            if other.can_replace(i, message):
+                other.mark_returned(i, mark)
+                return
+        raise ConfirmsBroken("the broker refused a message that it had returned")
 
     def _between(self, first: int, last: int) -> Iterator[tuple[Page, int]]:
         """Yield (page, index in it) of the messages numbered from first to last, as far as kept."""

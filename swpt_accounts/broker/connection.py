@@ -110,7 +110,8 @@ class ConnectionThread:
         """Put the question to the channel, and return the method that answers it.
 
         The question is called with the channel and a callback for the answer.
-        Raises `BrokerLost`, also when the answer takes longer than `seconds`.
+        Raises what the question raises, and `BrokerLost`, also when the answer
+        takes longer than `seconds`.
         """
         answer: Future[Any] = Future()
 
@@ -121,7 +122,7 @@ class ConnectionThread:
         def put() -> None:
             try:
                 question(self.channel, accept)
-            except (ValueError, TypeError) as error:
+            except Exception as error:  # noqa: BLE001 - whoever asks gets it
                 answer.set_exception(error)
 
         with self._lock:
