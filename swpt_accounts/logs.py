@@ -17,7 +17,7 @@ _TEXT_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON_FORMAT: Final = "%(asctime)s%(levelname)s%(name)s%(message)s"
 
 # Whose lines are wanted at the level that was asked for.
-_FOLLOWED: Final = ("swpt_accounts", "alembic", "gunicorn.error")
+_FOLLOWED: Final = ("swpt_accounts", "alembic.runtime.migration", "gunicorn.error")
 # What others write is of interest from this level up.
 _OTHERS_LEVEL: Final = logging.WARNING
 # Their warnings and errors repeat, at length, what our own line says when a

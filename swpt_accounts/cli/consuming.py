@@ -4,8 +4,8 @@ import logging
 
 import click
 
-from swpt_accounts.cli.idling import hold_signals, idle_until_signalled
 from swpt_accounts.cli.later import refuse
+from swpt_accounts.cli.signals import hold_signals, idle_until_signalled
 from swpt_accounts.cli.start import (
     DONE,
     WORK_ENDED,
@@ -107,7 +107,8 @@ def _stage(name: str, messages: str) -> click.Command:
 
     def idle(threads: int | None, wait: float | None, quit_early: bool) -> None:
         begin()
-        hold_signals()
+        if not quit_early:
+            hold_signals()
         logger.info(
             "%s has nothing to do: %s messages are applied by consume_messages, in the batch that"
             " receives them",

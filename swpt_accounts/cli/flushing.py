@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from swpt_accounts.cli.idling import hold_signals, idle_until_signalled
+from swpt_accounts.cli.signals import hold_signals, idle_until_signalled
 from swpt_accounts.cli.start import WORK_ENDED, begin, exit_when_server_is_lost
 from swpt_accounts.settings.variables import PROCESSES_MAX, SECONDS_MAX
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from swpt_accounts.cli import signals
 from swpt_accounts.settings import Settings, SettingsError, load
 from swpt_accounts.settings.readers import Bad, Reader, amqp_url, queue_name, routing_key
 
@@ -28,9 +29,10 @@ NOT_IN_THIS_VERSION: Final = 2
 
 
 def begin(*, required: Iterable[str] = DATABASE) -> Settings:
-    """Read the settings and set up the logs; with bad settings, list them and exit."""
+    """Read the settings and set up logs and signals; with bad settings, list them and exit."""
     from swpt_accounts import logs
 
+    signals.end_on_signals()
     try:
         settings = load(os.environ, required=required)
     except SettingsError as error:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from swpt_accounts import logs, wiring
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.cli import main, preparing
+from swpt_accounts.cli import main, preparing, signals
 from swpt_accounts.cli.flushing import MESSAGE_TYPES
 from swpt_accounts.protocol.routing import MESSAGE_TYPES as ALL_MESSAGE_TYPES
 from swpt_accounts.settings import reference
@@ -51,8 +51,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Wiring:
     stand_in = Wiring()
     for name in ASKED:
         monkeypatch.setattr(wiring, name, stand_in.function(name))
-    # It would change the logs of the process that runs the tests.
+    # These would change the logs and signals of the process that runs the tests.
     monkeypatch.setattr(logs, "set_up", lambda *_: None)
+    monkeypatch.setattr(signals, "end_on_signals", lambda: None)
     for row in reference():
         monkeypatch.delenv(row.name, raising=False)
     return stand_in

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from swpt_accounts import logs, wiring
 from swpt_accounts.broker.dead_letters import DeadLetter
 from swpt_accounts.broker.publisher import CONFIRMED, Outcome, Verdict
-from swpt_accounts.cli import main
+from swpt_accounts.cli import main, signals
 from swpt_accounts.cli.dead_letters import listing
 
 
@@ -82,6 +82,7 @@ def test_what_strangers_wrote_is_shown_harmlessly_and_not_endlessly(
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(logs, "set_up", lambda *_: None)
+    monkeypatch.setattr(signals, "end_on_signals", lambda: None)
     for name in ("POSTGRES_URL", "PROTOCOL_BROKER_URL", "PROTOCOL_BROKER_QUEUE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -135,18 +135,22 @@ def test_other_variables_keep_their_localhost() -> None:
 
 # -- idling --------------------------------------------------------------
 
-IDLE = [
-    ("consume_messages", {"PROTOCOL_BROKER_PROCESSES": "0"}, 1),
-    ("flush_all", {"FLUSH_PROCESSES": "0"}, 1),
-    ("flush_account_updates -p 0", {}, 1),
-    ("process_balance_changes", {}, 0),
-]
+CONSUME_NOTHING = {"PROTOCOL_BROKER_PROCESSES": "0"}
 
 
-@pytest.mark.parametrize(("command", "environment", "code"), IDLE)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("command", "environment", "number", "code"),
+    [
+        ("consume_messages", CONSUME_NOTHING, signal.SIGTERM, 1),
+        ("consume_messages", CONSUME_NOTHING, signal.SIGINT, 1),
+        ("consume_messages", CONSUME_NOTHING, signal.SIGHUP, 1),
+        ("flush_all", {"FLUSH_PROCESSES": "0"}, signal.SIGTERM, 1),
+        ("flush_account_updates -p 0", {}, signal.SIGTERM, 1),
+        ("process_balance_changes", {}, signal.SIGTERM, 0),
+    ],
+)
 def test_a_command_with_nothing_to_do_idles_until_signalled(
-    command: str, environment: dict[str, str], code: int, number: signal.Signals
+    command: str, environment: dict[str, str], number: signal.Signals, code: int
 ) -> None:
     with Program([ENTRYPOINT, *command.split()], environment) as program:
         program.wait_for_line("idling" if code else "has nothing to do")
@@ -194,6 +198,17 @@ def test_a_broker_that_is_away_is_told_in_one_line(command: str, log_format: str
         assert json.loads(line)["levelname"] == "ERROR"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_waits_for_a_server_ends_by_a_signal_without_a_traceback(
+    number: signal.Signals,
+) -> None:
+    with Program([ENTRYPOINT, "await_migrations"], {}) as program:
+        program.wait_for_line("cannot be reached")
+        program.process.send_signal(number)
+        assert program.wait() == 1
+        assert len(program.lines) == len([json.loads(line) for line in program.lines]) == 2
+
+
 def test_importing_the_package_does_nothing() -> None:
     code = "import sys, swpt_accounts; print([m for m in sys.modules if 'swpt' in m])"
     done = subprocess.run(
@@ -205,7 +220,7 @@ def test_importing_the_package_does_nothing() -> None:
 def test_help_is_there_without_importing_what_is_slow() -> None:
     code = (
         "import sys\nfrom swpt_accounts.cli import main\n"
-        "slow = ('pika', 'psycopg', 'sqlalchemy', 'alembic', 'flask', 'httpx', 'supervisor')\n"
+        "slow = ('pika', 'psycopg', 'sqlalchemy', 'alembic', 'flask', 'aiohttp', 'supervisor')\n"
         "print([m for m in slow if m in sys.modules])"
     )
     done = subprocess.run(
