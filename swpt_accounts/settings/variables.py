@@ -249,10 +249,14 @@ class Settings:
         "100", integer(1, 10_000), "The most questions that a process asks at the same time."
     )
     app_fetch_data_cache_size: int = internal(
-        "1000", integer(1, 10_000_000), "The most root configurations that a process remembers."
+        "1000",
+        integer(1, 10_000_000),
+        "The most root configurations, and as many reachable accounts, that a process remembers.",
     )
-    app_fetch_dns_cache_seconds: float = unused(
-        "10", _ANY_SECONDS, "connections are kept, so that names are seldom looked up"
+    app_fetch_dns_cache_seconds: float = internal(
+        "10",
+        number("seconds", at_most=SECONDS_MAX),
+        "The time for which the address of FETCH_API_URL is remembered.",
     )
 
     # Periodic work.
