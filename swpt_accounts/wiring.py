@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # While one batch is being applied, the next one is on its way.
 _PREFETCHED_BATCHES = 2
+_PREFETCH_COUNT_MAX = 65_535
 
 # How long the broker may take to confirm a page. Much longer than it ever
 # should, since what was not confirmed in time is sent again.
@@ -131,6 +132,8 @@ def consume_messages(
     from swpt_accounts.workers.ledger_batch import LedgerBatch
     from swpt_accounts.workers.stopping import Stopping
 
+    window = min(_PREFETCHED_BATCHES * prefetch_count, _PREFETCH_COUNT_MAX)
+
     def work(stopping: Stopping) -> None:
         _spare_the_garbage_collector()
         database = Database(settings.postgres_url, application_name="consume_messages")
@@ -139,13 +142,14 @@ def consume_messages(
             timeout_seconds=settings.app_fetch_api_timeout_seconds,
             connections_max=settings.app_fetch_connections,
             cache_size=settings.app_fetch_data_cache_size,
+            dns_cache_seconds=settings.app_fetch_dns_cache_seconds,
         )
         realm = Realm.parse(settings.protocol_broker_queue_routing_key)
         intake = MessageIntake(
             LedgerBatch(database, realm, policy_of(settings), utc_now), fetch_client.gather
         )
         consumption = Consumption(
-            lambda: Consumer(url, queue, prefetch_count=_PREFETCHED_BATCHES * prefetch_count),
+            lambda: Consumer(url, queue, prefetch_count=window),
             intake.handle,
             DeadLetterOffice(
                 lambda: Publisher(url, confirm_timeout_seconds=_CONFIRM_TIMEOUT_SECONDS),

@@ -60,7 +60,7 @@ CREATE TABLE account (
     last_interest_capitalization_ts timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
     last_deletion_attempt_ts timestamptz NOT NULL DEFAULT '1970-01-01 00:00:00+00',
     CONSTRAINT account_pkey PRIMARY KEY (debtor_id, creditor_id),
-    CONSTRAINT account_principal_check CHECK (principal > -9223372036854775808),
+    CONSTRAINT account_principal_check CHECK (principal <> '-9223372036854775808'::bigint),
     CONSTRAINT account_interest_rate_check CHECK (
         interest_rate BETWEEN -50 AND 100 AND previous_interest_rate BETWEEN -50 AND 100
     ),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -30,10 +30,9 @@ CONTENT_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 32 * 1024
 
 _REASON_LENGTH_MAX: Final = 300
-_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    command.__name__: msgspec.json.Decoder(command)
-    for command in (ConfigureAccount, PrepareTransfer, FinalizeTransfer, PendingBalanceChange)
-}
+_MESSAGE_TYPES: Final = tuple(command.__name__ for command in get_args(Command))
+# A union has to be told apart, so its decoder insists on the property `type`.
+_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Command)
 _NOTE_FORMAT_CHARACTERS: Final = frozenset(
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-"
 )
@@ -51,15 +50,19 @@ def decode(message_type: str | None, content_type: str | None, body: bytes) -> C
     """
     if content_type != CONTENT_TYPE:
         raise Malformed(f"the content type is {_shown(content_type)}, not {CONTENT_TYPE!r}")
-    decoder = _DECODERS.get(message_type) if isinstance(message_type, str) else None
-    if decoder is None:
+    if message_type not in _MESSAGE_TYPES:
         raise Malformed(
-            f"the message type is {_shown(message_type)}, not one of {', '.join(_DECODERS)}"
+            f"the message type is {_shown(message_type)}, not one of {', '.join(_MESSAGE_TYPES)}"
         )
     if len(body) > BODY_BYTES_MAX:
         raise Malformed(f"the body has {len(body)} bytes, more than {BODY_BYTES_MAX}")
     try:
-        command = decoder.decode(body)
+        command = _DECODER.decode(body)
+        if type(command).__name__ != message_type:
+            raise Malformed(
+                f"the property `type` is {type(command).__name__!r}, but the message was sent"
+                f" as a {message_type}"
+            )
         return _CHECKS[type(command)](command)
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None

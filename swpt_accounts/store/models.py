@@ -116,7 +116,7 @@ class AccountRow(db.Model):  # type: ignore[name-defined,misc]
     last_deletion_attempt_ts: Mapped[datetime] = column(TIMESTAMP, server_default=EPOCH)
 
     __table_args__: tuple[Any, ...] = (
-        sa.CheckConstraint("principal > -9223372036854775808", name="principal"),
+        sa.CheckConstraint("principal <> '-9223372036854775808'::bigint", name="principal"),
         sa.CheckConstraint(
             "interest_rate BETWEEN -50 AND 100 AND previous_interest_rate BETWEEN -50 AND 100",
             name="interest_rate",

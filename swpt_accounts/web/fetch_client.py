@@ -21,6 +21,8 @@ from swpt_accounts.web.parallel_get import Answer, ParallelGet
 # for each of many payments to the same shop.
 REACHABLE_SECONDS: Final = 60.0
 
+DNS_CACHE_SECONDS: Final = 10.0
+
 # Root accounts are reconfigured rarely, and nothing depends on noticing soon.
 ROOT_CONFIG_DATA_SECONDS: Final = 7200.0
 # A currency whose root account does not exist yet is about to be set up.
@@ -44,10 +46,16 @@ class FetchClient:
         timeout_seconds: float,
         connections_max: int,
         cache_size: int,
+        dns_cache_seconds: float = DNS_CACHE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._get = (
-            ParallelGet(base_url, timeout_seconds=timeout_seconds, connections_max=connections_max)
+            ParallelGet(
+                base_url,
+                timeout_seconds=timeout_seconds,
+                connections_max=connections_max,
+                dns_cache_seconds=dns_cache_seconds,
+            )
             if base_url
             else None
         )

@@ -1,6 +1,7 @@
 """Take batches from a queue for as long as the process lives, whatever becomes of the servers."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -17,11 +18,12 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS: Final = 0.5
 """How long a request to stop can go unnoticed while no messages arrive."""
 
-POSTPONED_SECONDS: Final = 15.0
-"""How long a message is kept before it goes back to the queue.
+POSTPONED_SECONDS_MIN: Final = 15
+POSTPONED_SECONDS_MAX: Final = 900
+"""How long a message is kept before it goes back to the queue: twice as long each time.
 
-A quorum queue may dead-letter what it had to deliver 20 times, so this also
-tells for how long (5 minutes) another shard may be away.
+RabbitMQ 4 dead-letters what it had to deliver more than 20 times, so these also
+tell for how long another shard may be away: more than three hours.
 """
 
 Handle = Callable[[Sequence[Delivery]], Settled]
@@ -69,11 +71,9 @@ class Consumption:
                 deliveries = consumer.take(self._batch_size_max, WAIT_SECONDS)
                 settled = self._settle(deliveries, stopping) if deliveries else None
                 if settled is not None:
-                    consumer.settle(
-                        [delivery.tag for delivery in settled.accepted],
-                        [delivery.tag for delivery in settled.postponed],
-                        POSTPONED_SECONDS,
-                    )
+                    consumer.settle([delivery.tag for delivery in settled.accepted])
+                    for pause, tags in _by_pause(settled.postponed).items():
+                        consumer.settle([], tags, pause)
         finally:
             consumer.stop()
 
@@ -105,3 +105,13 @@ class Consumption:
         buried, kept = self._dead_letter_office.bury(settled.rejected)
         settled.accepted.extend(buried)
         settled.postponed.extend(kept)
+
+
+def _by_pause(postponed: Sequence[Delivery]) -> dict[int, list[int]]:
+    """Return the deliveries' tags by the seconds for which they are to be held."""
+    tags: defaultdict[int, list[int]] = defaultdict(list)
+    for delivery in postponed:
+        doublings = min(delivery.returns_count, 10)
+        pause = min(POSTPONED_SECONDS_MIN * 2**doublings, POSTPONED_SECONDS_MAX)
+        tags[pause].append(delivery.tag)
+    return tags

@@ -28,6 +28,7 @@ PAGE_SIZE: Final = 1000
 
 UNDELIVERED_PAGE_SIZE: Final = 100
 REBALANCE_SECONDS: Final = 1.0
+POLL_SECONDS_MIN: Final = 0.05
 WAIT_SECONDS: Final = 0.5
 """How long a request to stop can go unnoticed while there is nothing to send."""
 
@@ -121,7 +122,7 @@ class Flusher:
 
     def _wait_for_messages(self, connection: psycopg.Connection) -> None:
         """Wait until a transaction tells that it has written to the outbox."""
-        seconds = min(self._poll_seconds, WAIT_SECONDS)
+        seconds = min(max(self._poll_seconds, POLL_SECONDS_MIN), WAIT_SECONDS)
         for _ in connection.notifies(timeout=seconds, stop_after=1):
             pass
 
