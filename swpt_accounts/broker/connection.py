@@ -27,7 +27,6 @@ ANSWER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 ABORT_SECONDS: Final = 1.0
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -123,7 +122,8 @@ class ConnectionThread:
             try:
                 question(self.channel, accept)
             except Exception as error:  # noqa: BLE001 - whoever asks gets it
-                answer.set_exception(error)
+                if not answer.done():
+                    answer.set_exception(error)
 
         with self._lock:
             self._questions.add(answer)

@@ -69,6 +69,7 @@ class Publisher:
         or no confirm comes for `confirm_timeout_seconds`: each of the messages
         may then have arrived or not.
         """
+        assert self._frame_size_max, "the publisher has not been started"
         outcomes: dict[int, Outcome] = {}
         frames = []
         for index, message in enumerate(messages):
