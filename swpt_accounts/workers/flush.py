@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 PAGE_SIZE: Final = 1000
 """Messages published and deleted together. More in flight only makes each of them wait longer."""
 
-UNDELIVERED_PAGE_SIZE: Final = 100
+PROBE_SIZE: Final = 100
+"""Messages set aside before that are tried again at once, until it turns out that they go."""
+
 REBALANCE_SECONDS: Final = 1.0
 POLL_SECONDS_MIN: Final = 0.05
 WAIT_SECONDS: Final = 0.5
@@ -43,6 +45,11 @@ class Flushed(msgspec.Struct, frozen=True):
     def is_empty(self) -> bool:
         """Tell whether there was nothing to send."""
         return not (self.sent_count or self.set_aside_count)
+
+    @property
+    def is_promising(self) -> bool:
+        """Tell whether all that was tried could be sent."""
+        return self.sent_count > 0 and self.set_aside_count == 0
 
 
 class Flusher:
@@ -104,18 +111,20 @@ class Flusher:
         stopping: Stopping,
     ) -> None:
         next_rebalance = 0.0
+        retried = Flushed(0, 0)
         while not stopping.requested:
-            if time.monotonic() >= next_rebalance:
+            is_time = time.monotonic() >= next_rebalance
+            if is_time:
                 lanes.rebalance()
                 next_rebalance = time.monotonic() + REBALANCE_SECONDS
-                undelivered = outbox.take_undelivered(
-                    connection, lanes.held, UNDELIVERED_PAGE_SIZE, self._clock()
-                )
-                self._send(connection, publisher, undelivered)
+            if is_time or retried.is_promising:
+                count_max = PAGE_SIZE if retried.is_promising else PROBE_SIZE
+                due = outbox.take_undelivered(connection, lanes.held, count_max, self._clock())
+                retried = self._send(connection, publisher, due)
             page = outbox.take_page(connection, lanes.held, PAGE_SIZE)
             flushed = self._send(connection, publisher, page)
             self._backoff.reset()
-            if flushed.is_empty:
+            if flushed.is_empty and not retried.is_promising:
                 if self._quit_early:
                     return
                 self._wait_for_messages(connection)
