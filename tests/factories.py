@@ -380,6 +380,13 @@ def events_of(outcome: WorkingSet, kind: type[T]) -> list[T]:
     return [event for event in outcome.events if isinstance(event, kind)]
 
 
+def only_event(outcome: WorkingSet, kind: type[T]) -> T:
+    """Return the batch's only event, which must be of the given type."""
+    (event,) = outcome.events
+    assert isinstance(event, kind), event
+    return event
+
+
 def as_json(command: Command, **fields: Any) -> bytes:
     """Return a command as a peer sends it; `fields` replace or add members of the document."""
     document = {**msgspec.to_builtins(command), **fields}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.batch import apply
 from swpt_accounts.ledger.events import AccountTransfer, AccountUpdate
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import EPOCH, MAX_INT64
@@ -141,6 +142,14 @@ def test_a_change_from_before_the_archive_threshold_is_ignored(
     )
     assert (KEY in outcome.accounts) is applies
     assert bool(outcome.received) is applies
+
+
+def test_a_forgotten_change_is_ignored_even_if_it_was_registered_as_new() -> None:
+    rows = WorkingSet(requested_accounts=[KEY], new_changes=[(DEBTOR_ID, SENDER_ID, 1)])
+    forgotten = pending_balance_change(committed_at=EPOCH - DAY)
+    apply([forgotten], rows, Policy(), NOW)
+    assert rows.accounts == {}
+    assert rows.received == []
 
 
 def test_everything_since_1970_is_remembered_unless_the_operator_says_otherwise() -> None:

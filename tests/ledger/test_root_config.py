@@ -131,6 +131,8 @@ NOT_DOCUMENTS = [
         json.dumps({"type": "RootConfigData", "padding": "п" * 1000}, ensure_ascii=False),
         id="more than 2000 bytes in fewer characters",
     ),
+    pytest.param(with_raw("x", "NaN"), id="NaN in an unknown property"),
+    pytest.param(with_raw("x", "[-Infinity]"), id="infinity in an unknown property"),
     pytest.param("[" * 2000, id="deep nesting"),
     pytest.param(with_raw("x", "[" * 900), id="deep nesting in an unknown property"),
     pytest.param('{"x":' * 390 + "1" + "}" * 390, id="nested objects without a type"),
