@@ -20,6 +20,10 @@ from tests.workers.wire import Wire
 MakeIntake = Callable[..., MessageIntake]
 
 
+def a_fixed_clock() -> datetime:
+    return factories.NOW
+
+
 @pytest.fixture
 def shard(postgres_url: str) -> Iterator[psycopg.Connection]:
     """A session in the shard's database."""
@@ -33,11 +37,14 @@ def make_intake(postgres_url: str) -> Iterator[MakeIntake]:
     databases: list[Database] = []
 
     def make(
-        *, routing_key: str = "#", gather_facts: GatherFacts = nobody_answers
+        *,
+        routing_key: str = "#",
+        gather_facts: GatherFacts = nobody_answers,
+        clock: Callable[[], datetime] = a_fixed_clock,
     ) -> MessageIntake:
         databases.append(Database(postgres_url, application_name="tests: intake"))
         realm = Realm.parse(routing_key)
-        return MessageIntake(LedgerBatch(databases[-1], realm, Policy(), the_clock), gather_facts)
+        return MessageIntake(LedgerBatch(databases[-1], realm, Policy(), clock), gather_facts)
 
     yield make
     for database in databases:
@@ -48,10 +55,6 @@ def make_intake(postgres_url: str) -> Iterator[MakeIntake]:
 def intake(make_intake: MakeIntake) -> MessageIntake:
     """The intake of the only shard there is."""
     return make_intake()
-
-
-def the_clock() -> datetime:
-    return factories.NOW
 
 
 @pytest.fixture

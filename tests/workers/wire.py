@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -57,7 +58,7 @@ class Wire:
         self._connection = pika.BlockingConnection(parameters)
         self.channel: BlockingChannel = self._connection.channel()
         self._queues: list[str] = []
-        self._marks_missing = 0
+        self._marks_missing: dict[bytes, str] = {}
 
     def close(self) -> None:
         if self._connection.is_open:
@@ -117,9 +118,9 @@ class Wire:
 
     def catch_up(self) -> list[Received]:
         """Wait for all that is in the queues by now; return everything that has come so far."""
-        for queue in self._queues:
-            self.publish(b"", _MARK, exchange="", routing_key=queue)
-        self._marks_missing += len(self._queues)
+        self._marks_missing = {uuid.uuid4().bytes: queue for queue in self._queues}
+        for mark, queue in self._marks_missing.items():
+            self.publish(mark, _MARK, exchange="", routing_key=queue)
         self.receive("the marks", lambda _received: not self._marks_missing)
         return self.received
 
@@ -132,7 +133,7 @@ class Wire:
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
         if properties.type == _MARK:
-            self._marks_missing -= 1
+            self._marks_missing.pop(body, None)
             return
         self.received.append(
             Received(method.exchange, method.routing_key, properties, body, method.redelivered)
@@ -180,18 +181,19 @@ class Wire:
         count: int = self.channel.queue_declare(queue, passive=True).method.message_count
         return count
 
-    def dead_letters(self, queue: str, count: int) -> list[Received]:
-        """Wait for so many messages in the dead-letter stream of the queue, from its beginning on.
+    def consumers_count(self, queue: str) -> int:
+        """How many consumers the queue has, or had, whose deliveries have not come back yet."""
+        count: int = self.channel.queue_declare(queue, passive=True).method.consumer_count
+        return count
 
-        More than these are found by whoever waits for a last one, published after them.
-        """
+    def dead_letters(self, queue: str) -> list[Received]:
+        """All that is in the dead-letter stream of the queue by now."""
         reader = Wire(self.url)
         try:
             reader.consume(f"{queue}.XQ", **{"x-stream-offset": "first"})
-            reader.receive(f"{count} dead letters", lambda received: len(received) >= count)
+            return list(reader.catch_up())
         finally:
             reader.close()
-        return reader.received
 
 
 def types(received: Collection[Received]) -> list[str]:

@@ -1,0 +1,159 @@
+"""Moments at which a worker can be killed. Each function makes the next worker die at one of them.
+
+The functions of the workers stay as they are; something is wrapped around one
+of them, in the process that is about to die.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import psycopg
+
+from swpt_accounts.broker.consumer import Consumer
+from swpt_accounts.broker.publisher import Publisher
+from swpt_accounts.store import outbox
+from swpt_accounts.workers import flush, intake, ledger_batch
+from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+
+Arm = Callable[[int], None]
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("a process survives SIGKILL")
+
+
+def before(owner: Any, name: str) -> Arm:
+    """Die instead of calling the function for the given time."""
+
+    def arm(time: int) -> None:
+        wrapped = getattr(owner, name)
+        times = iter(range(1, time + 1))
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if next(times) == time:
+                die()
+            return wrapped(*arguments, **options)
+
+        setattr(owner, name, call)
+
+    return arm
+
+
+def after(owner: Any, name: str) -> Arm:
+    """Die when the function has done its work for the given time."""
+
+    def arm(time: int) -> None:
+        wrapped = getattr(owner, name)
+        times = iter(range(1, time + 1))
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = wrapped(*arguments, **options)
+            if next(times) == time:
+                die()
+            return result
+
+        setattr(owner, name, call)
+
+    return arm
+
+
+# -- the consumer ----------------------------------------------------------
+
+
+def commit_sent(time: int) -> None:
+    """Die when COMMIT is on its way to the server, whose answer nobody will read."""
+    save = ledger_batch.save
+    times = iter(range(1, time + 1))
+
+    def save_and_commit(transaction: Any, *arguments: Any) -> None:
+        save(transaction, *arguments)
+        if next(times) == time:
+            send_and_die(transaction._cursor.connection, b"COMMIT")
+
+    ledger_batch.save = save_and_commit
+
+
+def send_and_die(connection: psycopg.Connection, statement: bytes) -> NoReturn:
+    pgconn = connection.pgconn
+    pgconn.nonblocking = 1
+    pgconn.send_query(statement)
+    while pgconn.flush():
+        pass
+    die()
+
+
+def half_acked(time: int) -> None:
+    """Die when the broker has got half of a batch's acks."""
+    settle = Consumer.settle
+    times = iter(range(1, time + 1))
+
+    def settle_half(self: Consumer, accepted: Any, *arguments: Any) -> None:
+        accepted = list(accepted)
+        if accepted and next(times) == time:
+            settle(self, accepted[: len(accepted) // 2])
+            self.messages_count()  # Answered after what was sent before.
+            die()
+        settle(self, accepted, *arguments)
+
+    Consumer.settle = settle_half  # type: ignore[method-assign, assignment]
+
+
+CONSUMER: Final[dict[str, Arm]] = {
+    "before decoding": before(intake, "decode_all"),
+    "after decoding": after(intake, "decode_all"),
+    "after locking": after(ledger_batch, "load"),
+    "after accounts are written": before(outbox, "append"),
+    "before the commit": after(ledger_batch, "save"),
+    "commit sent": commit_sent,
+    "committed": after(intake.MessageIntake, "handle"),
+    "dead letters published": after(DeadLetterOffice, "bury"),
+    "half acked": half_acked,
+}
+
+
+# -- the flusher -----------------------------------------------------------
+
+
+def half_published(time: int) -> None:
+    """Die when half of a page has been published and confirmed."""
+    publish = Publisher.publish
+    times = iter(range(1, time + 1))
+
+    def publish_half(self: Publisher, messages: Any) -> Any:
+        if next(times) == time:
+            publish(self, messages[: len(messages) // 2])
+            die()
+        return publish(self, messages)
+
+    Publisher.publish = publish_half  # type: ignore[method-assign]
+
+
+def delete_sent(time: int) -> None:
+    """Die when DELETE is on its way to the server, whose answer nobody will read."""
+    delete = outbox.delete
+    times = iter(range(1, time + 1))
+
+    def send_delete(connection: psycopg.Connection, sent: Any) -> None:
+        if next(times) == time:
+            ids = ", ".join(str(message.id) for message in sent)
+            send_and_die(connection, f"DELETE FROM outbox WHERE id IN ({ids})".encode())
+        delete(connection, sent)
+
+    outbox.delete = send_delete
+
+
+FLUSHER: Final[dict[str, Arm]] = {
+    "page read": before(flush.Flusher, "_send"),
+    "half published": half_published,
+    "nothing confirmed": before(Publisher, "_on_content"),
+    "all confirmed": before(outbox, "delete"),
+    "delete sent": delete_sent,
+}
+
+SET_ASIDE: Final = "set aside"
+"""Reached only where something cannot be delivered."""
+
+ALL: Final = {**CONSUMER, **FLUSHER, SET_ASIDE: after(outbox, "set_aside")}
