@@ -25,7 +25,7 @@ _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _NODE = "swpt_accounts@localhost"
 _USER = "guest"  # RabbitMQ's own default. It is let in from the loopback interface only.
 _START_SECONDS = 90.0
-_STOP_SECONDS = 60.0
+_STOP_SECONDS = 30.0
 
 _CONFIGURATION = """\
 listeners.tcp.local = 127.0.0.1:{port}
