@@ -201,6 +201,12 @@ def test_a_change_of_the_rate_keeps_what_has_accumulated() -> None:
     assert it.interest == pytest.approx(50.0 - 105.0)
 
 
+def test_the_last_change_of_the_rate_does_not_go_back_with_the_clock() -> None:
+    it = account(principal=1000, last_change_ts=NOW)
+    it.set_interest_rate(5.0, NOW - DAY)
+    assert it.last_interest_rate_change_ts == it.last_change_ts == NOW
+
+
 def test_new_debtor_info_is_a_change_to_be_announced() -> None:
     it = account(last_change_seqnum=7)
     info = DebtorInfo("https://example.com/", "text/html", b"x" * 32)
