@@ -12,6 +12,7 @@ from tests.factories import prepare_transfer
 from tests.workers.traffic import FOREIGN_RECIPIENTS, RECIPIENTS, SENDERS
 from tests.workers.wire import Received, Wire
 
+_UNDER_WAY_MAX = 100
 _DISMISSED = 5
 """Of so many transfers, one is dismissed."""
 
@@ -34,6 +35,7 @@ class Coordinator:
     """Requests and transfer ids that wait to be finalized."""
     ended: dict[tuple[int, int], int] = field(default_factory=dict)
     """Requests and transfer ids that have been finalized, with the committed amounts."""
+    asked_count: int = 0
     seen_count: int = 0
 
     def amount(self, request_id: int) -> int:
@@ -59,13 +61,16 @@ class Coordinator:
         )
 
     def ask(self, wire: Wire) -> None:
-        """Send all requests, some of them twice."""
-        requests = [self.request(n) for n in range(self.count)]
-        repeated = self.chance.sample(requests, self.count // 10)
+        """Send so many requests that enough of them are under way; some of them twice."""
+        room = _UNDER_WAY_MAX - (self.asked_count - len(self.prepared)) - len(self.open)
+        last = min(self.count, self.asked_count + max(0, room))
+        requests = [self.request(n) for n in range(self.asked_count, last)]
+        repeated = [request for request in requests if self.chance.random() < 0.1]
         wire.send(*requests, *repeated, to=self.queue)
+        self.asked_count = last
 
     def answer(self, wire: Wire, received: list[Received]) -> None:
-        """React to what has come since the last time."""
+        """React to what has come since the last time, and ask for more."""
         for message in received[self.seen_count :]:
             if message.properties.type == "PreparedTransfer":
                 self._finalize(wire, message.document)
@@ -74,6 +79,7 @@ class Coordinator:
             elif message.properties.type == "RejectedTransfer":
                 raise AssertionError(message.document)
         self.seen_count = len(received)
+        self.ask(wire)
 
     @property
     def has_finished(self) -> bool:
