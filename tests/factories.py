@@ -348,6 +348,7 @@ def working_set(
     }
     roots = {debtor_id: existing.get((debtor_id, 0)) for debtor_id in needs.currencies}
     return WorkingSet(
+        needs,
         requested_accounts=requested,
         accounts=[account for key, account in existing.items() if key in requested],
         transfers=finalized,

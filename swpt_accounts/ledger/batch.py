@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from swpt_accounts.ledger.account_update import announce
 from swpt_accounts.ledger.commands import (
     Command,
@@ -17,43 +15,19 @@ from swpt_accounts.ledger.commands import (
 from swpt_accounts.ledger.configure import configure
 from swpt_accounts.ledger.finalize import finalize
 from swpt_accounts.ledger.journal import prove_balanced
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.prepare import prepare, recipient_to_verify
 from swpt_accounts.ledger.receive import is_forgotten, receive
-from swpt_accounts.ledger.values import (
-    ROOT_CREDITOR_ID,
-    AccountKey,
-    ChangeKey,
-    CoordinatorKey,
-    TransferKey,
-)
+from swpt_accounts.ledger.values import ROOT_CREDITOR_ID
 from swpt_accounts.ledger.working_set import WorkingSet
-
-
-class Needs(msgspec.Struct):
-    """What a batch has to know.
-
-    `accounts` and `transfers` are to be locked; the recipients of those
-    transfers, where they are local, become accounts to be locked too.
-    `recipients` and `currencies` are local and only read; the foreign ones
-    have to be asked about at other shards, before anything is locked.
-    """
-
-    accounts: set[AccountKey]
-    transfers: set[TransferKey]
-    coordinator_keys: set[CoordinatorKey]
-    changes: dict[ChangeKey, datetime]
-    recipients: set[AccountKey]
-    currencies: set[int]
-    foreign_recipients: set[AccountKey]
-    foreign_currencies: set[int]
 
 
 def needs_of(
     commands: Iterable[Command], is_local: Callable[[int, int], bool], policy: Policy
 ) -> Needs:
     """Return what the commands have to know; `is_local` tells which accounts are the shard's."""
-    needs = Needs(set(), set(), set(), {}, set(), set(), set(), set())
+    needs = Needs()
     for command in commands:
         match command:
             case PrepareTransfer():
@@ -120,7 +94,7 @@ def apply(
     )
     prove_balanced(
         working_set.journal,
-        principals_before=working_set.principals_before,
+        before=working_set.before,
         accounts=working_set.accounts,
         received=working_set.received,
         sent=working_set.sent,

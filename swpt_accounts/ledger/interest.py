@@ -62,8 +62,6 @@ def accumulated_interest(principal: int, interest: float, rate: float, elapsed: 
     if rate == 0.0 or elapsed <= _ZERO or principal + math.floor(interest) < 0:
         return interest
     balance = _EXACT.add(Decimal(principal), Decimal(interest))
-    if balance <= 0:
-        return interest
     growth = _EXACT.subtract(_EXACT.exp(_exponent(rate, elapsed)), _ONE)
     earned = _EXACT.multiply(balance, growth)
     return contain_interest(float(_EXACT.add(Decimal(interest), earned)))

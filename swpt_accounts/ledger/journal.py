@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,48 +38,76 @@ class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     transfer_note: str
 
 
+class Position(NamedTuple):
+    """How far an account's journal goes: its latest entry's number and principal."""
+
+    journal_number: int
+    principal: int
+
+    @classmethod
+    def of(cls, account: Account) -> "Position":
+        """Return what the account itself says."""
+        return cls(account.last_journal_number, account.principal)
+
+
 class BooksDoNotBalance(Exception):
     """The batch at hand would create or destroy money: a defect, so nothing may be written."""
+
+
+_NOTHING_YET = Position(0, 0)
 
 
 def prove_balanced(
     entries: Iterable[JournalEntry],
     *,
-    principals_before: dict[AccountKey, int],
+    before: dict[AccountKey, Position],
     accounts: dict[AccountKey, Account],
     received: Iterable[PendingBalanceChange],
     sent: Iterable[PendingBalanceChange],
 ) -> None:
     """Raise `BooksDoNotBalance` unless a batch's changes add up, by account and by currency.
 
-    For every account, the journal's entries lead from the principal before
-    the batch to the one after it. For every currency, the amounts in the
-    journal plus what was sent to other shards less what was received from
-    them make zero.
+    For every account, the journal's entries lead without a gap from the
+    position before the batch to the one after it. For every currency, the
+    amounts in the journal plus what was sent to other shards less what was
+    received from them make zero.
     """
-    expected = dict(principals_before)
+    positions = dict(before)
     totals: defaultdict[int, int] = defaultdict(int)
     for entry in entries:
         key = entry.debtor_id, entry.creditor_id
-        expected[key] = expected.get(key, 0) + entry.amount - entry.clipped_amount
-        if expected[key] != entry.principal:
+        number, principal = positions.get(key, _NOTHING_YET)
+        expected = Position(number + 1, principal + entry.amount - entry.clipped_amount)
+        if expected != (entry.journal_number, entry.principal):
             raise BooksDoNotBalance(
-                f"journal entry {entry.journal_number} of account {key} leaves a principal of"
-                f" {entry.principal}, but {expected[key]} follows from the entries before it"
+                f"account {key} gets journal entry {entry.journal_number}, which leaves a principal"
+                f" of {entry.principal}, but entry {expected.journal_number} with"
+                f" {expected.principal} follows from the ones before it"
             )
+        positions[key] = expected
         totals[entry.debtor_id] += entry.amount
     for change in sent:
         totals[change.debtor_id] += change.principal_delta
     for change in received:
         totals[change.debtor_id] -= change.principal_delta
-    for key, account in accounts.items():
-        if account.principal != expected.get(key, 0):
-            raise BooksDoNotBalance(
-                f"account {key} would have a principal of {account.principal},"
-                f" but its journal says {expected.get(key, 0)}"
-            )
+    _require_positions(positions, accounts)
     for debtor_id, total in totals.items():
         if total != 0:
             raise BooksDoNotBalance(
                 f"the changes in the currency of debtor {debtor_id} make {total} instead of 0"
+            )
+
+
+def _require_positions(
+    positions: dict[AccountKey, Position], accounts: dict[AccountKey, Account]
+) -> None:
+    if unknown := positions.keys() - accounts.keys():
+        raise BooksDoNotBalance(f"there are journal entries of unknown accounts: {sorted(unknown)}")
+    for key, account in accounts.items():
+        expected = positions.get(key, _NOTHING_YET)
+        if Position.of(account) != expected:
+            raise BooksDoNotBalance(
+                f"account {key} would have {account.last_journal_number} journal entries and a"
+                f" principal of {account.principal}, but its journal says"
+                f" {expected.journal_number} and {expected.principal}"
             )

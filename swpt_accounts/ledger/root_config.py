@@ -13,6 +13,7 @@ from swpt_accounts.ledger.values import CONFIG_DATA_BYTES_MAX, MAX_INT64
 
 IRI_LENGTH_MAX: Final = 200
 CONTENT_TYPE_LENGTH_MAX: Final = 100
+NESTING_MAX: Final = 64
 _DOCUMENTS_REMEMBERED: Final = 4000
 
 _VERSION: Final = r"(-v[1-9][0-9]{0,5})?"
@@ -106,6 +107,21 @@ class _RootConfigSchema(Schema):
 _SCHEMA: Final = _RootConfigSchema()
 
 
+def _is_deep(document: str) -> bool:
+    """Tell whether the document may be nested so deeply that parsing it depends on the stack.
+
+    Brackets in strings are counted too, of which no sane document has so many.
+    """
+    depth = deepest = 0
+    for character in document:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest > NESTING_MAX
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
@@ -120,11 +136,11 @@ def parse(config_data: str) -> RootConfig | None:
     if config_data == "":
         return DEFAULT_ROOT_CONFIG
     try:
-        if len(config_data.encode()) > CONFIG_DATA_BYTES_MAX:
+        if len(config_data.encode()) > CONFIG_DATA_BYTES_MAX or _is_deep(config_data):
             return None
         document = json.loads(config_data, parse_constant=_refuse_constant)
         loaded = _SCHEMA.load(document)
-    except (ValueError, RecursionError, ValidationError):
+    except (ValueError, ValidationError):
         return None
     info = loaded.get("info")
     return RootConfig(

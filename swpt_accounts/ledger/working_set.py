@@ -7,7 +7,8 @@ from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.commands import PendingBalanceChange
 from swpt_accounts.ledger.events import Event
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
-from swpt_accounts.ledger.journal import JournalEntry
+from swpt_accounts.ledger.journal import JournalEntry, Position
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.transfer import PreparedTransfer
 from swpt_accounts.ledger.values import AccountKey, ChangeKey, CoordinatorKey, TransferKey
 
@@ -19,13 +20,16 @@ class NotRequested(Exception):
 class WorkingSet:
     """Knows what was asked for, so that "absent" and "forgotten to load" are never confused.
 
-    Accounts and prepared transfers given here are locked for the batch.
+    `needs` are the batch's; `requested_accounts` are those of them that were
+    locked, with the local recipients of transfers. Accounts and prepared
+    transfers given here are locked for the batch.
     `reachable` and `root_config_data` were only read, at the same time:
     decisions on them need no more than what another shard could have said.
     """
 
     def __init__(
         self,
+        needs: Needs,
         *,
         requested_accounts: Collection[AccountKey] = (),
         accounts: Iterable[Account] = (),
@@ -37,9 +41,10 @@ class WorkingSet:
         change_ids: Iterable[int] = (),
         facts: Facts = NO_FACTS,
     ) -> None:
+        self._needs = needs
         self._requested = set(requested_accounts)
         self.accounts = {account.key: account for account in accounts}
-        self.principals_before = {key: a.principal for key, a in self.accounts.items()}
+        self.before = {key: Position.of(account) for key, account in self.accounts.items()}
         self._transfers = {transfer.key: transfer for transfer in transfers}
         self._by_coordinator = {t.coordinator_key: t for t in repeated_transfers}
         self._by_coordinator.update((t.coordinator_key, t) for t in self._transfers.values())
@@ -113,6 +118,8 @@ class WorkingSet:
             return root.config_data
         if debtor_id in self._root_config_data:
             return self._root_config_data[debtor_id]
+        if debtor_id not in self._needs.foreign_currencies:
+            raise NotRequested(f"nobody was asked about the currency of debtor {debtor_id}")
         return self._facts.root_config_data.get(debtor_id)
 
     # -- prepared transfers ----------------------------------------------
@@ -123,10 +130,14 @@ class WorkingSet:
         One prepared by this very batch has not been announced to anybody, so
         nobody can have meant it.
         """
+        if key not in self._needs.transfers:
+            raise NotRequested(f"prepared transfer {key} was not requested by the batch")
         return self._transfers.get(key)
 
     def transfer_of_coordinator(self, key: CoordinatorKey) -> PreparedTransfer | None:
         """Return the prepared transfer that answers a coordinator's request."""
+        if key not in self._needs.coordinator_keys:
+            raise NotRequested(f"the coordinator's request {key} was not looked up by the batch")
         return self._by_coordinator.get(key)
 
     def add_transfer(self, transfer: PreparedTransfer) -> None:
@@ -145,6 +156,8 @@ class WorkingSet:
     def take_change(self, change: PendingBalanceChange) -> bool:
         """Claim a received change; False when it has been applied before."""
         key = change.debtor_id, change.other_creditor_id, change.change_id
+        if key not in self._needs.changes:
+            raise NotRequested(f"balance change {key} was not registered by the batch")
         if key not in self._new_changes:
             return False
         self._new_changes.remove(key)

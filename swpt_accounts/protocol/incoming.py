@@ -57,6 +57,8 @@ def decode(message_type: str | None, content_type: str | None, body: bytes) -> C
     if len(body) > BODY_BYTES_MAX:
         raise Malformed(f"the body has {len(body)} bytes, more than {BODY_BYTES_MAX}")
     try:
+        if not body.isascii():
+            body.decode()  # Unknown properties are not looked at by the decoder.
         command = _DECODER.decode(body)
         if type(command).__name__ != message_type:
             raise Malformed(
@@ -69,7 +71,13 @@ def decode(message_type: str | None, content_type: str | None, body: bytes) -> C
     except RecursionError:
         raise Malformed("the body is nested too deeply") from None
     except (msgspec.MsgspecError, ValueError, OverflowError) as error:
-        raise Malformed(f"the body is not a {message_type}: {error}"[:_REASON_LENGTH_MAX]) from None
+        raise Malformed(f"the body is not a {message_type}: {_printable(str(error))}") from None
+
+
+def _printable(text: str) -> str:
+    """Return a text that may quote the message as it can be written into one line of a log."""
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return shown[:_REASON_LENGTH_MAX]
 
 
 def _shown(value: object) -> str:

@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from swpt_accounts.broker.consumer import Delivery
-from swpt_accounts.ledger.batch import Needs
 from swpt_accounts.ledger.commands import Command, PrepareTransfer
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.journal import BooksDoNotBalance
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.prepare import recipient_to_verify
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.incoming import Malformed, decode

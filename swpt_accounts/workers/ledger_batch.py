@@ -7,9 +7,10 @@ from typing import Final
 import msgspec
 
 from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.batch import Needs, apply, needs_of
+from swpt_accounts.ledger.batch import apply, needs_of
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.ledger.working_set import WorkingSet
@@ -80,6 +81,7 @@ def load(
             foreign_recipients_count += 1
     loaded = accounts.lock_and_load(transaction, requested)
     working_set = WorkingSet(
+        needs,
         requested_accounts=requested,
         accounts=[account for account, _ in loaded.values()],
         transfers=finalized,

@@ -7,10 +7,11 @@ from typing import Any, get_args
 import pytest
 
 from swpt_accounts.ledger import batch
-from swpt_accounts.ledger.batch import Needs, apply, needs_of
+from swpt_accounts.ledger.batch import apply, needs_of
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.events import AccountTransfer, AccountUpdate, RejectedConfig
 from swpt_accounts.ledger.journal import BooksDoNotBalance
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import EPOCH
 from swpt_accounts.ledger.working_set import NotRequested, WorkingSet
@@ -270,14 +271,15 @@ def test_an_empty_batch_changes_nothing() -> None:
     ids=lambda command: type(command).__name__,
 )
 def test_a_row_that_was_not_declared_is_a_defect(command: Command) -> None:
-    undeclared = WorkingSet(new_changes=[(DEBTOR_ID, SENDER_ID, 1)])
+    undeclared = WorkingSet(Needs(), new_changes=[(DEBTOR_ID, SENDER_ID, 1)])
     with pytest.raises(NotRequested):
         apply([command], undeclared, Policy(), NOW)
 
 
 def test_finalizing_without_the_senders_account_is_a_defect() -> None:
     transfer = prepared_transfer()
-    undeclared = WorkingSet(transfers=[transfer])
+    needs = Needs(transfers={transfer.key})
+    undeclared = WorkingSet(needs, transfers=[transfer])
     with pytest.raises(NotRequested):
         apply([finalize_transfer(transfer)], undeclared, Policy(), NOW)
 

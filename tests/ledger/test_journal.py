@@ -7,7 +7,7 @@ import pytest
 
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.commands import PendingBalanceChange
-from swpt_accounts.ledger.journal import BooksDoNotBalance, JournalEntry, prove_balanced
+from swpt_accounts.ledger.journal import BooksDoNotBalance, JournalEntry, Position, prove_balanced
 from swpt_accounts.ledger.values import MAX_INT64, AccountKey
 from tests.factories import (
     DEBTOR_ID,
@@ -30,7 +30,7 @@ class Books(msgspec.Struct):
     """The arguments of the proof, so that a test can change one thing."""
 
     entries: list[JournalEntry]
-    principals_before: dict[AccountKey, int]
+    before: dict[AccountKey, Position]
     accounts: dict[AccountKey, Account]
     received: list[PendingBalanceChange]
     sent: list[PendingBalanceChange]
@@ -67,7 +67,7 @@ def books() -> Books:
     )
     return Books(
         outcome.journal,
-        outcome.principals_before,
+        outcome.before,
         outcome.accounts,
         outcome.received,
         outcome.sent,
@@ -76,7 +76,7 @@ def books() -> Books:
 
 def test_honest_books_balance(books: Books) -> None:
     assert [entry.amount for entry in books.entries] == [-500, 500, -300, 1000]
-    assert books.principals_before == {SENDER: 1000, RECIPIENT: 7}
+    assert books.before == {SENDER: Position(0, 1000), RECIPIENT: Position(0, 7)}
     books.prove()
 
 
@@ -86,7 +86,7 @@ def test_no_books_balance() -> None:
 
 def test_accounts_that_were_not_touched_balance() -> None:
     untouched = account(principal=55)
-    Books([], {SENDER: 55}, {SENDER: untouched}, [], []).prove()
+    Books([], {SENDER: Position(0, 55)}, {SENDER: untouched}, [], []).prove()
 
 
 def increase_principal(books: Books) -> None:
@@ -102,12 +102,12 @@ def create_account_with_money(books: Books) -> None:
 
 
 def change_account_without_entry(books: Books) -> None:
-    books.principals_before[DEBTOR_ID, 5] = 10
+    books.before[DEBTOR_ID, 5] = Position(0, 10)
     books.accounts[DEBTOR_ID, 5] = account(creditor_id=5, principal=11)
 
 
 def forget_the_principal_before(books: Books) -> None:
-    del books.principals_before[RECIPIENT]
+    del books.before[RECIPIENT]
 
 
 def change_an_amount(books: Books) -> None:
@@ -182,9 +182,30 @@ def move_between_currencies(books: Books) -> None:
     books.accounts[RECIPIENT].principal = 1007
 
 
+def add_entries_of_accounts_that_nobody_knows(books: Books) -> None:
+    """They add up, but belong to nobody."""
+    for creditor_id, amount in ((71, 5), (72, -5)):
+        books.entries.append(books.entries[0])
+        books.change_entry(
+            -1, creditor_id=creditor_id, journal_number=1, amount=amount, principal=amount
+        )
+
+
+def leave_a_gap_in_the_journal(books: Books) -> None:
+    books.change_entry(3, journal_number=3)
+    books.accounts[RECIPIENT].last_journal_number = 3
+
+
+def forget_to_count_an_entry(books: Books) -> None:
+    books.accounts[RECIPIENT].last_journal_number -= 1
+
+
 @pytest.mark.parametrize(
     "cook",
     [
+        add_entries_of_accounts_that_nobody_knows,
+        leave_a_gap_in_the_journal,
+        forget_to_count_an_entry,
         increase_principal,
         decrease_principal_of_sender,
         create_account_with_money,

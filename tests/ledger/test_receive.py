@@ -9,6 +9,7 @@ import pytest
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import apply
 from swpt_accounts.ledger.events import AccountTransfer, AccountUpdate
+from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import EPOCH, MAX_INT64
 from swpt_accounts.ledger.working_set import WorkingSet
@@ -145,7 +146,7 @@ def test_a_change_from_before_the_archive_threshold_is_ignored(
 
 
 def test_a_forgotten_change_is_ignored_even_if_it_was_registered_as_new() -> None:
-    rows = WorkingSet(requested_accounts=[KEY], new_changes=[(DEBTOR_ID, SENDER_ID, 1)])
+    rows = WorkingSet(Needs(), requested_accounts=[KEY], new_changes=[(DEBTOR_ID, SENDER_ID, 1)])
     forgotten = pending_balance_change(committed_at=EPOCH - DAY)
     apply([forgotten], rows, Policy(), NOW)
     assert rows.accounts == {}

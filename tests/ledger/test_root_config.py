@@ -134,6 +134,7 @@ NOT_DOCUMENTS = [
     pytest.param(with_raw("x", "NaN"), id="NaN in an unknown property"),
     pytest.param(with_raw("x", "[-Infinity]"), id="infinity in an unknown property"),
     pytest.param("[" * 2000, id="deep nesting"),
+    pytest.param(with_raw("x", "[" * 900 + "]" * 900), id="valid, but nested so deeply"),
     pytest.param(with_raw("x", "[" * 900), id="deep nesting in an unknown property"),
     pytest.param('{"x":' * 390 + "1" + "}" * 390, id="nested objects without a type"),
     pytest.param('{"type":"RootConfigData","x":"\0"}', id="a raw NUL"),

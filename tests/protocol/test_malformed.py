@@ -77,6 +77,11 @@ def test_the_type_in_the_body_disagrees(message_type: str, written: str) -> None
     assert "`$.type`" in reason(body_with(message_type, "type", written), message_type)
 
 
+@pytest.mark.parametrize("written", [r'"X\n2026-01-01 ERROR forged\u001b[31m"', r'"\u2028"'])
+def test_a_reason_cannot_forge_log_lines(written: str) -> None:
+    assert reason(body_with("ConfigureAccount", "type", written)).isprintable()
+
+
 def test_the_body_is_another_message() -> None:
     for message_type in MESSAGE_TYPES[1:]:
         text = reason(VALID, message_type)
@@ -169,6 +174,12 @@ BROKEN_STRINGS = [
     pytest.param(b'"\xed\xa0\x80"', "UTF-8", id="an encoded surrogate"),
     pytest.param(b'"\xf4\x90\x80\x80"', "UTF-8", id="beyond Unicode"),
 ]
+
+
+@pytest.mark.parametrize("raw", [b'"x": "\xff"', b'"\xff": 1', b'"x": ["\xc3"]'])
+def test_unknown_fields_must_be_utf8_too(raw: bytes) -> None:
+    body = VALID.encode() if isinstance(VALID, str) else VALID
+    assert "UTF-8" in reason(body.rstrip()[:-1] + b", " + raw + b"}")
 
 
 @pytest.mark.parametrize(("written", "cause"), BROKEN_STRINGS)
