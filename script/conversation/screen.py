@@ -70,16 +70,17 @@ class Screen:
     def _about(self, message: Message) -> str:
         describe: dict[str, Callable[[Message], str]] = {
             "ConfigureAccount": self._of_configuration,
-            "RejectedConfig": lambda refused: refused["rejection_code"],
+            "RejectedConfig": lambda refused: str(refused["rejection_code"]),
             "AccountUpdate": self._of_update,
             "PrepareTransfer": self._of_request,
             "PreparedTransfer": self._of_lock,
-            "RejectedTransfer": lambda refused: refused["status_code"],
+            "RejectedTransfer": lambda refused: str(refused["status_code"]),
             "FinalizeTransfer": self._of_finalization,
             "FinalizedTransfer": self._of_end,
             "AccountTransfer": self._of_transfer,
         }
-        return describe.get(message["type"], lambda unknown: "")(message)
+        description = describe.get(message["type"])
+        return description(message) if description else ""
 
     def _of_configuration(self, message: Message) -> str:
         flagged = message["config_flags"] & SCHEDULED_FOR_DELETION

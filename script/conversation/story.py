@@ -191,7 +191,7 @@ class Story:
 
         def is_refusal(message: Message) -> bool:
             refused_id = message.get("coordinator_request_id")
-            return message["type"] == "RejectedTransfer" and refused_id == request_id
+            return bool(message["type"] == "RejectedTransfer" and refused_id == request_id)
 
         return self._peer.await_message(
             f"{amount:,} locked on the account of {self._cast.names[sender]}",

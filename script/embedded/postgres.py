@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -155,7 +155,7 @@ class EmbeddedPostgres:
             check=False,
             capture_output=True,
             text=True,
-            **self._run_as(),  # type: ignore[call-overload]
+            **self._run_as(),
         )
         if made.returncode != 0:
             raise ServerFailed(f"initdb failed:\n{made.stdout}{made.stderr}")
@@ -206,7 +206,7 @@ class EmbeddedPostgres:
     def _password(self) -> str:
         return (self.folder / "password").read_text()
 
-    def _run_as(self) -> dict[str, object]:
+    def _run_as(self) -> dict[str, Any]:
         if self._user is None:
             return {}
         return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 MARK = "EMBEDDED_SERVER_FOLDER"
 _POLL_SECONDS = 0.02
@@ -28,7 +29,7 @@ def launch(
     folder: Path,
     log: Path,
     environment: Mapping[str, str],
-    run_as: Mapping[str, object] | None = None,
+    run_as: Mapping[str, Any] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts a server in the folder and in a session of its own, where Ctrl-C does not reach it."""
     with log.open("ab") as output:
@@ -40,7 +41,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            **(run_as or {}),  # type: ignore[call-overload]
+            **(run_as or {}),
         )
 
 

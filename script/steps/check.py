@@ -7,10 +7,10 @@ from steps.environment import ROOT, VENV
 from steps.progress import Progress
 
 _BIN = VENV / "bin"
-_CHECKS = {
+_CHECKS: dict[str, list[str | Path]] = {
     "ruff check": [_BIN / "ruff", "check", "--quiet"],
     "ruff format --check": [_BIN / "ruff", "format", "--check", "--diff", "--quiet"],
-    "mypy --strict swpt_accounts": [_BIN / "mypy", "--no-error-summary"],
+    "mypy --strict": [_BIN / "mypy", "--no-error-summary"],
     "lint-imports": [_BIN / "lint-imports", "--no-logo"],
 }
 

@@ -93,11 +93,11 @@ def _node(progress: Progress, *, fresh: bool) -> Iterator[Node]:
         ):
             yield node
     except FolderInUse as refusal:
-        node = already_running(VAR)
-        if node is None or fresh:
+        found = already_running(VAR)
+        if found is None or fresh:
             raise Refusal(f"{refusal} Wait for it, or stop it.") from None
         progress.line(f"  {refusal} Using the node that it runs.")
-        yield node
+        yield found
         return
     progress.line("\nTo keep a node running, with this data: script/server\n")
 

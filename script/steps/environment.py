@@ -14,6 +14,12 @@ import sys
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steps.progress import Progress, Step
 
 PYTHON_MIN = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,11 +34,11 @@ _STAMP = VENV / "installed-from"
 class Refusal(SystemExit):
     """Ends the script with a sentence that says what is missing, and what to do."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__(f"\n{text}\n")
 
 
-def ensure(enter=True):
+def ensure(enter: bool = True) -> None:
     """Installs what is missing; with `enter`, goes on inside .venv, with everything importable."""
     _hand_over_to_new_enough_python()
     from steps.progress import Progress
@@ -49,7 +55,7 @@ def ensure(enter=True):
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
 
 
-def _hand_over_to_new_enough_python():
+def _hand_over_to_new_enough_python() -> None:
     if sys.version_info >= PYTHON_MIN:
         return
     for minor in (13, 12, 11, 14):
@@ -60,7 +66,7 @@ def _hand_over_to_new_enough_python():
     raise Refusal(f"Python 3.11 or later is needed; this is {found}, and PATH has no newer one.")
 
 
-def _install_system_packages(progress):
+def _install_system_packages(progress: "Progress") -> None:
     """python3-venv, where .venv cannot be made without it, and RabbitMQ, unless one was named."""
     missing = []
     if not PYTHON.exists() and importlib.util.find_spec("ensurepip") is None:
@@ -70,20 +76,23 @@ def _install_system_packages(progress):
     if not missing:
         return
     names = " ".join(missing)
-    apt_get = "apt-get -q -o DPkg::Lock::Timeout=120"
-    install = f"{apt_get} update && {apt_get} install -y --no-install-recommends {names}"
+    install = f"apt-get update && apt-get install -y --no-install-recommends {names}"
     if shutil.which("apt-get") is None:
         raise Refusal(f"Not installed: {names}. Install that with this system's package manager.")
     prefix = _prefix_for_root()
     if prefix is None:
         raise Refusal(f"Not installed: {names}. Do this first:\n  sudo sh -c '{install}'")
     progress.line(f"Not installed yet: {names}. Running as root: {install}")
+    if "rabbitmq-server" in missing:
+        progress.line("Debian also starts a node of its own from that. It is not used here.")
     with progress.step(f"Installing {names}") as step:
+        # Another installation may be under way, as on a machine that has just been started.
+        patient = install.replace("apt-get", "apt-get -q -o DPkg::Lock::Timeout=120")
         quiet = "export DEBIAN_FRONTEND=noninteractive"
-        _run_quietly([*prefix, "sh", "-c", f"{quiet}; {install}"], step)
+        _run_quietly([*prefix, "sh", "-c", f"{quiet}; {patient}"], step)
 
 
-def _prefix_for_root():
+def _prefix_for_root() -> "list[str] | None":
     """The words to put before a command so that root runs it; None where that is not allowed."""
     if os.geteuid() == 0:
         return []
@@ -98,7 +107,7 @@ def _prefix_for_root():
 
 
 @contextmanager
-def _one_at_a_time(progress):
+def _one_at_a_time(progress: "Progress") -> "Iterator[None]":
     try:
         VAR.mkdir(exist_ok=True)
         file = (VAR / "bootstrap.lock").open("w")
@@ -117,12 +126,13 @@ def _one_at_a_time(progress):
         yield
 
 
-def _install_venv(progress):
+def _install_venv(progress: "Progress") -> None:
     stamp = [str(ROOT), _digest()]
     installed = _STAMP.read_text().splitlines() if _STAMP.exists() and PYTHON.exists() else []
     if installed == stamp:
         return
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    pip += ["--progress-bar=off", "--no-compile"]
     if installed[:1] != stamp[:1]:
         # Begun but not finished, or moved here from elsewhere, or its Python is gone.
         with progress.step("Making .venv") as step:
@@ -135,14 +145,14 @@ def _install_venv(progress):
     _STAMP.write_text("\n".join(stamp))
 
 
-def _digest():
+def _digest() -> str:
     sources = [_LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
-def _run_quietly(command, step):
+def _run_quietly(command: "list[str]", step: "Step") -> None:
     """Runs a command, showing only what it is at; its last words are printed if it fails."""
-    tail = deque(maxlen=40)
+    tail: deque[str] = deque(maxlen=40)
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -152,6 +162,7 @@ def _run_quietly(command, step):
         errors="replace",
         cwd=ROOT,
     ) as process:
+        assert process.stdout is not None
         for line in process.stdout:
             words = line.split()
             if words:
