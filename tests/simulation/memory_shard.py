@@ -64,12 +64,12 @@ class MemoryShard:
         rows = self._rows
         needs = needs_of(commands, self.realm.contains, self._policy)
         finalized = [rows.transfers[key] for key in needs.transfers if key in rows.transfers]
-        requested = set(needs.accounts)
-        for transfer in finalized:
-            if self.realm.contains(transfer.debtor_id, transfer.recipient_creditor_id):
-                requested.add((transfer.debtor_id, transfer.recipient_creditor_id))
+        recipients = [(t.debtor_id, t.recipient_creditor_id) for t in finalized]
+        local_recipients = {key for key in recipients if self.realm.contains(*key)}
+        requested = needs.accounts | local_recipients
         roots = {debtor_id: rows.accounts.get((debtor_id, 0)) for debtor_id in needs.currencies}
         outcome = WorkingSet(
+            needs,
             requested_accounts=requested,
             accounts=[_stored(rows.accounts[key]) for key in requested if key in rows.accounts],
             transfers=finalized,
@@ -84,7 +84,7 @@ class MemoryShard:
             },
             root_config_data={d: root.config_data if root else None for d, root in roots.items()},
             new_changes=needs.changes.keys() - rows.changes.keys(),
-            change_ids=[next(self._change_ids) for _ in finalized],
+            change_ids=[next(self._change_ids) for k in recipients if k not in local_recipients],
             facts=facts,
         )
         apply(commands, outcome, self._policy, now)

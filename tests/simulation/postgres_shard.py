@@ -91,9 +91,16 @@ class PostgresShard:
             insert_account(self._session, account)
 
     def empty(self) -> None:
-        """Remove all rows."""
+        """Remove all rows, and forget which change ids have been used."""
         for table in TABLES:
             self._session.execute(f"DELETE FROM {table}")
+        self._session.execute("ALTER SEQUENCE change_id_seq RESTART")
+
+    def last_change_id(self) -> int:
+        """Return the change id that was drawn last."""
+        row = self._session.execute("SELECT last_value FROM change_id_seq").fetchone()
+        assert row is not None
+        return int(row[0])
 
     def close(self) -> None:
         """Close all connections."""
