@@ -1,0 +1,102 @@
+"""Nodes as black boxes: an entry point, environment variables, exchanges, and HTTP."""
+
+import http.client
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pika
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from tests.cli.programs import ENTRYPOINT, Program, free_port, run
+from tests.workers.waiting import eventually
+
+EXCHANGES = ("accounts_in", "to_creditors", "to_debtors", "to_coordinators")
+
+
+@dataclass
+class Node:
+    """A node that can be configured, started, stopped, and asked."""
+
+    postgres_url: str
+    broker_url: str
+    variables: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    queue: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "POSTGRES_URL": self.postgres_url,
+            "PROTOCOL_BROKER_URL": self.broker_url,
+            "PROTOCOL_BROKER_QUEUE": self.queue,
+            "CHORES_BROKER_URL": self.broker_url,
+            "CHORES_BROKER_QUEUE": f"{self.queue}_chores",
+            "WEBSERVER_PORT": str(self.port),
+            "FETCH_API_URL": f"http://127.0.0.1:{self.port}",
+            "SETUP_RABBITMQ_BINDINGS": "yes",
+            **self.variables,
+        }
+
+    def configure(self) -> None:
+        done = run("configure", **self.environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @contextmanager
+    def running(self) -> Iterator[Program]:
+        """Start all programs, and wait until they answer; kill them at the end."""
+        with Program([ENTRYPOINT, "all"], self.environment) as program:
+            eventually("the node is healthy", self.is_healthy)
+            yield program
+
+    def is_healthy(self) -> bool:
+        try:
+            return self.get("/accounts/healthz") == (200, "I am healthy")
+        except OSError:
+            return False
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """Ask over HTTP; return the status and the body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def empty_database(administrator: psycopg.Connection, server_url: str) -> Iterator[str]:
+    """Make a database without tables; give its URL, and drop it at the end."""
+    name = f"test_node_{uuid.uuid4().hex}"
+    identifier = sql.Identifier(name)
+    administrator.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+@contextmanager
+def empty_vhost(url: str) -> Iterator[str]:
+    """Give the URL of a virtual host without a node's exchanges, before and after."""
+    _delete_exchanges(url)
+    yield url
+    _delete_exchanges(url)
+
+
+def _delete_exchanges(url: str) -> None:
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        for exchange in EXCHANGES:
+            connection.channel().exchange_delete(exchange)
+    finally:
+        connection.close()
+
+
+def log_lines(program: Program) -> list[dict[str, str]]:
+    """What an ended program has logged, each line as JSON."""
+    return [json.loads(line) for line in program.lines]

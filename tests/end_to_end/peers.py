@@ -1,0 +1,170 @@
+"""The peers of a node: debtors and creditors agents, who know nothing but the protocol."""
+
+import itertools
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.end_to_end import shapes
+from tests.workers.wire import Received, Wire
+
+Document = dict[str, Any]
+
+CREDITORS_AGENT = 0x000002
+"""The highest 24 bits of the ids of all creditors."""
+
+FOREVER = "9999-12-31T23:59:59+00:00"
+
+_debtor_numbers = itertools.count(1)
+
+
+def creditor(number: int) -> int:
+    """The id of one of the agent's creditors."""
+    return (CREDITORS_AGENT << 40) + number
+
+
+def a_new_debtor() -> int:
+    """The id of a debtor that no test has used yet."""
+    return (0x1234ABCD00 << 24) + next(_debtor_numbers)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+class Peers:
+    """A creditors agent and a debtors agent, each with its queue, and one debtor.
+
+    Every message that comes is checked by itself. What has come and was not
+    expected yet waits in `unexpected`.
+    """
+
+    def __init__(self, broker_url: str, debtor_id: int) -> None:
+        self.debtor_id = debtor_id
+        self.unexpected: list[Received] = []
+        self._wire = Wire(broker_url)
+        self._seen_count = 0
+        self._request_ids = itertools.count(1)
+        agent = shapes.id_key(CREDITORS_AGENT << 40)[: len("00.00.00")]
+        self._wire.collect("to_creditors", routing_key=f"{agent}.#")
+        self._wire.collect("to_debtors", routing_key=shapes.id_key(debtor_id))
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # -- what they say -----------------------------------------------------
+
+    def send(self, message_type: str, creditor_id: int, **fields: Any) -> Document:
+        """Send a message about an account; return it."""
+        document = {
+            "type": message_type,
+            "debtor_id": self.debtor_id,
+            "creditor_id": creditor_id,
+            **fields,
+        }
+        self.send_raw(json.dumps(document).encode(), message_type, creditor_id)
+        return document
+
+    def send_raw(self, body: bytes, message_type: str, creditor_id: int) -> None:
+        self._wire.publish(
+            body,
+            message_type,
+            exchange="accounts_in",
+            routing_key=shapes.account_key(self.debtor_id, creditor_id),
+        )
+        self._wire.flush()
+
+    def configure(self, creditor_id: int, **fields: Any) -> Document:
+        defaults = {
+            "negligible_amount": 0.0,
+            "config_flags": 0,
+            "config_data": "",
+            "ts": now(),
+            "seqnum": 1,
+        }
+        return self.send("ConfigureAccount", creditor_id, **{**defaults, **fields})
+
+    def prepare(self, sender: int, recipient: int | str, amount: int, **fields: Any) -> Document:
+        coordinator_type = "issuing" if sender == 0 else "direct"
+        defaults = {
+            "coordinator_type": coordinator_type,
+            "coordinator_id": self.debtor_id if sender == 0 else sender,
+            "coordinator_request_id": next(self._request_ids),
+            "min_locked_amount": amount,
+            "max_locked_amount": amount,
+            "recipient": str(recipient),
+            "final_interest_rate_ts": FOREVER,
+            "max_commit_delay": 1_000_000,
+            "ts": now(),
+        }
+        return self.send("PrepareTransfer", sender, **{**defaults, **fields})
+
+    def finalize(self, prepared: Document, amount: int, **fields: Any) -> Document:
+        defaults = {
+            "transfer_id": prepared["transfer_id"],
+            "coordinator_type": prepared["coordinator_type"],
+            "coordinator_id": prepared["coordinator_id"],
+            "coordinator_request_id": prepared["coordinator_request_id"],
+            "committed_amount": amount,
+            "transfer_note": "",
+            "transfer_note_format": "",
+            "ts": now(),
+        }
+        return self.send("FinalizeTransfer", prepared["creditor_id"], **{**defaults, **fields})
+
+    # -- what they hear ----------------------------------------------------
+
+    def expect(self, message_type: str, creditor_id: int, **fields: Any) -> Document:
+        """Wait for the next message of the type for the account, which has to have these fields."""
+
+        def find(_received: list[Received]) -> Received | None:
+            self._take()
+            for received in self.unexpected:
+                d = received.document
+                if (d["type"], d["creditor_id"]) == (message_type, creditor_id):
+                    return received
+            return None
+
+        found = self._wire.receive(f"{message_type} for {creditor_id}", find)
+        assert found is not None
+        self.unexpected.remove(found)
+        document = found.document
+        assert fields.items() <= document.items(), (fields, document)
+        return document
+
+    def expect_nothing_more(self) -> None:
+        """Check that nothing has come by now but what was expected."""
+        self._wire.catch_up()
+        self._take()
+        assert not self.unexpected, [r.document for r in self.unexpected]
+
+    def _take(self) -> None:
+        """Check and keep what has come since the last time, as far as the debtor is ours."""
+        for received in self._wire.received[self._seen_count :]:
+            if received.document["debtor_id"] == self.debtor_id:
+                shapes.check(received)
+                self.unexpected.append(received)
+        self._seen_count = len(self._wire.received)
+
+    # -- what they do most of the time ---------------------------------------
+
+    def open_currency(self, **config: Any) -> Document:
+        """Set up the debtor's currency; return the root account's AccountUpdate."""
+        document = {"type": "RootConfigData", **config}
+        self.configure(0, config_data=json.dumps(document), negligible_amount=1e30)
+        return self.expect("AccountUpdate", 0)
+
+    def open_account(self, creditor_id: int, **fields: Any) -> Document:
+        """Open a creditor's account; return its AccountUpdate."""
+        self.configure(creditor_id, **fields)
+        return self.expect("AccountUpdate", creditor_id)
+
+    def pay(self, sender: int, recipient: int, amount: int, note: str = "") -> Document:
+        """Make a payment; return the FinalizedTransfer. The AccountTransfers are left to come."""
+        request = self.prepare(sender, recipient, amount)
+        prepared = self.expect("PreparedTransfer", sender)
+        for name in ("coordinator_type", "coordinator_id", "coordinator_request_id", "recipient"):
+            assert prepared[name] == request[name]
+        assert prepared["locked_amount"] == amount
+        self.finalize(prepared, amount, transfer_note=note)
+        return self.expect("FinalizedTransfer", sender, status_code="OK", committed_amount=amount)
