@@ -1,0 +1,199 @@
+"""Accounts are loaded as they were saved, whatever has changed."""
+
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.values import AccountKey
+from swpt_accounts.store import accounts
+from swpt_accounts.store.transaction import Conflict, Database
+from tests import factories
+from tests.store import values
+
+many = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def load(database: Database, *keys: AccountKey) -> dict[AccountKey, Account]:
+    with database.transaction() as transaction:
+        return {k: a for k, (a, _) in accounts.lock_and_load(transaction, keys).items()}
+
+
+def create(database: Database, *created: Account) -> None:
+    with database.transaction() as transaction:
+        new = [msgspec.structs.replace(account, is_created=True) for account in created]
+        accounts.save(transaction, sorted(new, key=lambda account: account.key), {})
+
+
+def change(database: Database, changes: dict[AccountKey, dict[str, Any]]) -> None:
+    """Load the accounts, change some fields of each, and save them."""
+    with database.transaction() as transaction:
+        loaded = accounts.lock_and_load(transaction, changes)
+        for key, fields in changes.items():
+            for name, value in fields.items():
+                setattr(loaded[key][0], name, value)
+        changed = [loaded[key][0] for key in sorted(loaded)]
+        accounts.save(transaction, changed, loaded)
+
+
+def same(observed: Account, expected: Account) -> bool:
+    """Compare by what is written, in which 0.0 and -0.0 differ."""
+    return repr(observed) == repr(expected)
+
+
+@many
+@given(account=values.accounts)
+def test_a_new_account_is_loaded_as_it_was_saved(
+    database: Database, session: psycopg.Connection, account: Account
+) -> None:
+    session.execute("DELETE FROM account")
+    create(database, account)
+    assert same(load(database, account.key)[account.key], account)
+
+
+# What a field is changed to, from something else.
+EXAMPLES: dict[str, Any] = {
+    "last_change_seqnum": -(2**31),
+    "last_change_ts": values.LATEST,
+    "principal": -(2**63) + 1,
+    "interest": 5e-324,
+    "last_transfer_number": 2**63 - 1,
+    "last_transfer_committed_at": values.EARLIEST,
+    "last_transfer_id": 2**63 - 1,
+    "total_locked_amount": 2**63 - 1,
+    "pending_transfers_count": 2**31 - 1,
+    "last_journal_number": 2**63 - 1,
+    "is_overflown": True,
+    "pending_account_update": True,
+    "last_update_sent_ts": values.EARLIEST,
+    "interest_rate": 1e-9,
+    "last_interest_rate_change_ts": values.LATEST,
+    "previous_interest_rate": -50.0,
+    "last_config_ts": values.LATEST,
+    "last_config_seqnum": 2**31 - 1,
+    "negligible_amount": 1.7976931348623157e308,
+    "config_flags": -(2**31),
+    "config_data": '{"a,\\":NULL}',
+    "debtor_info_iri": "https://example.com/☕",
+    "debtor_info_content_type": "text/plain",
+    "debtor_info_sha256": bytes(range(32)),
+    "is_deleted": True,
+    "last_interest_capitalization_ts": values.LATEST,
+    "last_deletion_attempt_ts": values.LATEST,
+}
+
+
+@pytest.mark.parametrize("field", values.ACCOUNT_FIELDS)
+def test_a_change_of_one_field_is_saved_and_touches_nothing_else(
+    database: Database, field: str
+) -> None:
+    account, neighbour = factories.account(), factories.recipient_account()
+    assert getattr(account, field) != EXAMPLES[field]
+    create(database, account, neighbour)
+    change(database, {account.key: {field: EXAMPLES[field]}})
+    setattr(account, field, EXAMPLES[field])
+    loaded = load(database, account.key, neighbour.key)
+    assert same(loaded[account.key], account)
+    assert same(loaded[neighbour.key], neighbour)
+
+
+@many
+@given(data=st.data())
+def test_any_changes_of_many_accounts_are_saved_together(
+    database: Database, session: psycopg.Connection, data: st.DataObject
+) -> None:
+    unique = st.lists(values.accounts, min_size=1, max_size=4, unique_by=lambda a: a.key)
+    existing = {account.key: account for account in data.draw(unique)}
+    session.execute("DELETE FROM account")
+    create(database, *existing.values())
+    chosen = data.draw(st.sets(st.sampled_from(sorted(existing)), min_size=1))
+    changes = {
+        key: data.draw(st.fixed_dictionaries({}, optional=values.ACCOUNT_FIELDS)) for key in chosen
+    }
+    change(database, changes)
+    for key, fields in changes.items():
+        for name, value in fields.items():
+            setattr(existing[key], name, value)
+    loaded = load(database, *existing)
+    assert loaded.keys() == existing.keys()
+    for key, account in existing.items():
+        assert same(loaded[key], account)
+
+
+def test_accounts_that_do_not_exist_are_absent(database: Database) -> None:
+    account = factories.account()
+    create(database, account)
+    assert load(database, account.key, (1, 2)).keys() == {account.key}
+    assert load(database) == {}
+
+
+def test_an_account_is_loaded_as_neither_new_nor_changed(database: Database) -> None:
+    account = factories.account()
+    create(database, account)
+    loaded = load(database, account.key)[account.key]
+    assert (loaded.is_created, loaded.is_changed, loaded.is_update_due) == (False, False, False)
+
+
+def test_an_account_is_created_once(database: Database) -> None:
+    account = factories.account(principal=1)
+    create(database, account)
+    with pytest.raises(Conflict):
+        create(database, factories.account(principal=2))
+    assert same(load(database, account.key)[account.key], account)
+
+
+def test_accounts_are_saved_together_or_not_at_all(database: Database) -> None:
+    account = factories.account()
+    create(database, account)
+    changed = msgspec.structs.replace(account, principal=9, config_data="9")
+    new = factories.account(is_created=True)
+    with pytest.raises(Conflict), database.transaction() as transaction:
+        accounts.save(transaction, [changed, new], {account.key: (account, ())})
+    assert same(load(database, account.key)[account.key], account)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_reachable"),
+    [
+        ({}, True),
+        ({"is_deleted": True}, False),
+        ({"config_flags": 1}, False),
+        ({"config_flags": -1}, False),
+        ({"config_flags": -2}, True),
+        ({"config_flags": 2**31 - 2}, True),
+    ],
+)
+def test_a_recipient_is_reachable_when_the_core_would_say_so(
+    database: Database, fields: dict[str, Any], is_reachable: bool
+) -> None:
+    account = factories.account(**fields)
+    create(database, account)
+    with database.transaction() as transaction:
+        read = accounts.read_reachable(transaction, {account.key, (1, 2)})
+    assert read == {account.key: is_reachable, (1, 2): False}
+    assert account.accepts_transfers == is_reachable
+
+
+def test_root_accounts_are_read_for_their_configuration(database: Database) -> None:
+    create(
+        database,
+        factories.root_account(debtor_id=1, config_data="one"),
+        factories.root_account(debtor_id=2, config_data="", is_deleted=True),
+        factories.account(debtor_id=3, config_data="not a root account"),
+    )
+    with database.transaction() as transaction:
+        read = accounts.read_root_config_data(transaction, {1, 2, 3, 4})
+        nothing = (
+            accounts.read_reachable(transaction, []),
+            accounts.read_root_config_data(transaction, []),
+        )
+    assert read == {1: "one", 2: "", 3: None, 4: None}
+    assert nothing == ({}, {})
