@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pika
+import psutil
 import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from tests.cli.programs import ENTRYPOINT, Program, free_port, run
+from tests.cli.programs import ENTRYPOINT, Program, descendants_of, free_port, run
 from tests.workers.waiting import eventually
 
 EXCHANGES = ("accounts_in", "to_creditors", "to_debtors", "to_coordinators")
@@ -100,3 +101,26 @@ def _delete_exchanges(url: str) -> None:
 def log_lines(program: Program) -> list[dict[str, str]]:
     """What an ended program has logged, each line as JSON."""
     return [json.loads(line) for line in program.lines]
+
+
+def processes(program: Program, words: str) -> list[psutil.Process]:
+    """The node's processes that were started with these words, parents first."""
+    found = []
+    for pid in descendants_of(program.process.pid):
+        try:
+            process = psutil.Process(pid)
+            if words in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def programs(program: Program, words: str) -> list[psutil.Process]:
+    """Of these processes, those that the node itself has started."""
+    return [p for p in processes(program, words) if p.ppid() == program.process.pid]
+
+
+def workers(program: Program, words: str) -> list[psutil.Process]:
+    """Of these processes, those that they have started."""
+    return [p for p in processes(program, words) if p.ppid() != program.process.pid]

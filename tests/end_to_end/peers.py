@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,13 +36,16 @@ def now() -> str:
 class Peers:
     """A creditors agent and a debtors agent, each with its queue, and one debtor.
 
-    Every message that comes is checked by itself. What has come and was not
-    expected yet waits in `unexpected`.
+    Every message that comes is checked by itself. `heard` is all that has come,
+    `unexpected` what of it nobody has waited for yet.
     """
 
     def __init__(self, broker_url: str, debtor_id: int) -> None:
         self.debtor_id = debtor_id
+        self.heard: list[Received] = []
         self.unexpected: list[Received] = []
+        self.is_hasty = False
+        """Whether to go on before the broker has got what was sent."""
         self._wire = Wire(broker_url)
         self._seen_count = 0
         self._request_ids = itertools.count(1)
@@ -72,7 +76,8 @@ class Peers:
             exchange="accounts_in",
             routing_key=shapes.account_key(self.debtor_id, creditor_id),
         )
-        self._wire.flush()
+        if not self.is_hasty:
+            self._wire.flush()
 
     def configure(self, creditor_id: int, **fields: Any) -> Document:
         defaults = {
@@ -132,6 +137,30 @@ class Peers:
         assert fields.items() <= document.items(), (fields, document)
         return document
 
+    def hear(self) -> Document:
+        """Wait for the next message of whatever type, and return it."""
+
+        def take(_received: list[Received]) -> Received | None:
+            self._take()
+            return self.unexpected[0] if self.unexpected else None
+
+        received = self._wire.receive("any message", take)
+        assert received is not None
+        self.unexpected.remove(received)
+        return received.document
+
+    def hear_until(self, what: str, condition: Callable[[list[Received]], bool]) -> list[Received]:
+        """Wait until the condition on all that has come so far is true; return all of it."""
+
+        def ours(_received: list[Received]) -> list[Received]:
+            self._take()
+            return self.heard if condition(self.heard) else []
+
+        return self._wire.receive(what, ours)
+
+    def ready_count(self, queue: str) -> int:
+        return self._wire.ready_count(queue)
+
     def expect_nothing_more(self) -> None:
         """Check that nothing has come by now but what was expected."""
         self._wire.catch_up()
@@ -144,6 +173,7 @@ class Peers:
             if received.document["debtor_id"] == self.debtor_id:
                 shapes.check(received)
                 self.unexpected.append(received)
+                self.heard.append(received)
         self._seen_count = len(self._wire.received)
 
     # -- what they do most of the time ---------------------------------------
