@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Final
 
 from swpt_accounts.workers.stopping import STOP_SIGNALS, Stopping, on_signals
@@ -50,41 +49,50 @@ def _run_here(work: Work) -> int:
 
 
 def _run_children(count: int, work: Work) -> int:
-    # A stop signal may come at any moment from here on; it is remembered, and
-    # passed on to the children that exist by then.
-    children: set[int] = set()
-    stop_requested = False
-
-    def handle(_signal_number: int, _frame: FrameType | None) -> None:
-        nonlocal stop_requested
-        stop_requested = True
-        for child in children:
-            os.kill(child, signal.SIGTERM)
-
+    # Signals are waited for, not handled: there is no moment at which one
+    # could come too early to be noticed.
+    awaited = {*STOP_SIGNALS, signal.SIGCHLD}
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     # The parent keeps one end of this pipe open for as long as it lives.
     lifeline, parents_end = os.pipe()
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    for _ in range(count):
-        children.add(_fork(work, lifeline, parents_end))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    failed = False
     try:
-        while children:
-            child, status = os.wait()
-            children.discard(child)
-            if not stop_requested:
-                code = os.waitstatus_to_exitcode(status)
-                logger.error("worker process %d has ended with code %d", child, code)
-                failed = stop_requested = True
-                for other in children:
-                    os.kill(other, signal.SIGTERM)
+        children = {_fork(work, lifeline, parents_end) for _ in range(count)}
+        return _await(children, awaited)
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         os.close(lifeline)
         os.close(parents_end)
-    return FAILED if failed else STOPPED
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+def _await(children: set[int], awaited: set[signal.Signals]) -> int:
+    """Wait until all children have ended; when one ends or a stop signal comes, stop the others."""
+    outcome = None
+    while children:
+        if signal.sigwait(awaited) in STOP_SIGNALS:
+            outcome = STOPPED if outcome is None else outcome
+            _stop(children)
+        for child, code in _ended(children):
+            children.discard(child)
+            if outcome is None:
+                logger.error("worker process %d has ended with code %d", child, code)
+                outcome = FAILED
+                _stop(children)
+    return FAILED if outcome is None else outcome
+
+
+def _ended(children: set[int]) -> list[tuple[int, int]]:
+    """Return (process id, exit code) of the children that have ended since the last time."""
+    ended = []
+    for child in children:
+        process_id, status = os.waitpid(child, os.WNOHANG)
+        if process_id:
+            ended.append((child, os.waitstatus_to_exitcode(status)))
+    return ended
+
+
+def _stop(children: set[int]) -> None:
+    for child in children:
+        os.kill(child, signal.SIGTERM)
 
 
 def _fork(work: Work, lifeline: int, parents_end: int) -> int:
@@ -98,7 +106,7 @@ def _fork(work: Work, lifeline: int, parents_end: int) -> int:
         stopping = Stopping()
         threading.Thread(target=_await_orphanhood, args=(lifeline, stopping), daemon=True).start()
         with on_signals(stopping):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*STOP_SIGNALS, signal.SIGCHLD})
             work(stopping)
         code = STOPPED if stopping.requested else FAILED
     except BaseException:  # noqa: BLE001 - a child ends here, whatever happens

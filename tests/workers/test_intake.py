@@ -39,7 +39,10 @@ SPOILT: dict[str, tuple[dict[str, Any], str]] = {
     "no content type": ({"content_type": None}, "the content type is None"),
     "an unknown type": ({"message_type": "CreateAccount"}, "the message type is 'CreateAccount'"),
     "no type": ({"message_type": None}, "the message type is None"),
-    "another type than its body": ({"message_type": "PrepareTransfer"}, "sent as a PrepareTransfer"),
+    "another type than its body": (
+        {"message_type": "PrepareTransfer"},
+        "sent as a PrepareTransfer",
+    ),
 }
 """By what is wrong: how the delivery differs from a good one, and what the reason must say."""
 
