@@ -22,6 +22,7 @@ from swpt_accounts.cli.start import DONE, begin
 logger = logging.getLogger("swpt_accounts.supervisord")
 
 _PR_SET_PDEATHSIG: Final = 1
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @click.command("all")
@@ -67,6 +68,12 @@ def _supervise(configuration: Path) -> None:
         def setpgrp(self) -> None:
             # This runs in each program's process, before the program.
             super().setpgrp()
+            # Until it is replaced by the program, this process has supervisord's
+            # handlers, which would note a signal to stop, and forget it.
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            if self.signal_receiver.get_signal() is not None:
+                os._exit(DONE)
             if libc is not None:
                 libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
