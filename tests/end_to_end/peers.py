@@ -158,13 +158,21 @@ class Peers:
 
         return self._wire.receive(what, ours)
 
+    def hear_all(self) -> list[Received]:
+        """Return all that has come and all that is in the queues by now."""
+        self._wire.catch_up()
+        self._take()
+        return self.heard
+
+    def consumers_count(self, queue: str) -> int:
+        return self._wire.consumers_count(queue)
+
     def ready_count(self, queue: str) -> int:
         return self._wire.ready_count(queue)
 
     def expect_nothing_more(self) -> None:
         """Check that nothing has come by now but what was expected."""
-        self._wire.catch_up()
-        self._take()
+        self.hear_all()
         assert not self.unexpected, [r.document for r in self.unexpected]
 
     def _take(self) -> None:

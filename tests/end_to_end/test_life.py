@@ -51,13 +51,14 @@ def test_what_is_killed_is_started_again_and_traffic_goes_on(
     peers.open_account(ALICE)
     victims = VICTIMS[victim](program)
     assert victims
+    orphans = [child.pid for process in victims for child in process.children()]
     for process in victims:
         process.kill()
 
     peers.pay(0, ALICE, 100)
     peers.expect("AccountTransfer", ALICE, principal=100)
     eventually("the node is complete", lambda: is_complete(node, program))
-    assert not {p.pid for p in victims} & set(descendants_of(program.process.pid))
+    wait_for_end(orphans)
     assert node.get(f"/accounts/{peers.debtor_id}/{ALICE}/reachable")[0] == 204
 
 

@@ -130,6 +130,12 @@ class Wire:
         self.channel.basic_consume(queue, self._on_message, arguments=arguments or None)
         self._queues.append(queue)
 
+    def stop_consuming(self) -> None:
+        """Collect nothing any more."""
+        for tag in self.channel.consumer_tags:
+            self.channel.basic_cancel(tag)
+        self._queues.clear()
+
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
         if properties.type == _MARK:
