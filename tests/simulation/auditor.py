@@ -210,6 +210,9 @@ class Auditor:
         self._expect(expected.finalization(transfer, amount, status, book.locked, committed_at))
         if amount:
             self._move(command, transfer, committed_at)
+        if amount > transfer.locked_amount:
+            is_covered = book.spendable(self._now) >= 0
+            require(is_covered, f"{command} has spent what was not there: {book}")
 
     def _verdict(
         self, command: FinalizeTransfer, transfer: PreparedTransfer, book: AccountBook

@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 PLAY: Final = settings(
     deadline=None,
@@ -11,3 +11,9 @@ PLAY: Final = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+# There is nothing to simplify about the number that random traffic begins with.
+AS_RECORDED: Final = settings(PLAY, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+
+SECONDS_MAX: Final = 600
+"""A play takes a few seconds, but one that has failed is played again, to make it simpler."""

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.simulation.one_by_one import Comparison, OneByOne, give
-from tests.simulation.play import PLAY
+from tests.simulation.play import AS_RECORDED
 from tests.simulation.postgres_shard import PostgresShard
 from tests.simulation.recording import BATCH_SIZE_MAX, cut, record
 
@@ -34,7 +34,7 @@ SIZES: Final = {
 def test_the_outcome_does_not_depend_on_the_batches(
     postgres_shards: list[PostgresShard], manner: str
 ) -> None:
-    @settings(PLAY, max_examples=2 if manner == "one by one" else 5)
+    @settings(AS_RECORDED, max_examples=2 if manner == "one by one" else 5)
     @given(random=st.randoms(use_true_random=True))
     def compare(random: Random) -> None:
         for recorded, shard in zip(record(random, rounds=6), postgres_shards, strict=True):

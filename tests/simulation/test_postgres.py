@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.simulation.machine import Machine
-from tests.simulation.play import PLAY
+from tests.simulation.play import PLAY, SECONDS_MAX
 from tests.simulation.postgres_shard import PostgresShard
+
+pytestmark = pytest.mark.timeout(SECONDS_MAX)
 
 
 def test_the_tables_hold_what_the_auditor_has_in_the_books(

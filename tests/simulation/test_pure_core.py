@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 
 from swpt_accounts.protocol.sharding import Realm
 from tests.simulation.machine import Machine
 from tests.simulation.memory_shard import MemoryShard
-from tests.simulation.play import PLAY
+from tests.simulation.play import PLAY, SECONDS_MAX
 from tests.simulation.rows import Shard
 from tests.simulation.world import POLICY
+
+pytestmark = pytest.mark.timeout(SECONDS_MAX)
 
 
 class OneShard(Machine):

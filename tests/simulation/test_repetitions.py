@@ -19,7 +19,7 @@ from swpt_accounts.ledger.commands import (
 from swpt_accounts.ledger.events import PreparedTransfer
 from tests.simulation.expected_events import key_of
 from tests.simulation.one_by_one import OneByOne, give
-from tests.simulation.play import PLAY
+from tests.simulation.play import AS_RECORDED
 from tests.simulation.postgres_shard import PostgresShard
 from tests.simulation.recording import BATCH_SIZE_MAX, Portion, cut, record
 
@@ -82,7 +82,7 @@ def with_repetitions(
     return repeated
 
 
-@settings(PLAY, max_examples=6)
+@settings(AS_RECORDED, max_examples=6)
 @given(random=st.randoms(use_true_random=True))
 def check(shards: list[PostgresShard], random: Random) -> None:
     for recorded, shard in zip(record(random, rounds=6), shards, strict=True):

@@ -23,8 +23,8 @@ from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import account_id
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import outbox
-from swpt_accounts.store.transaction import Database, Transaction
-from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.store.transaction import Conflict, Database, Transaction
+from swpt_accounts.workers.ledger_batch import CONFLICTS_MAX, LedgerBatch
 from tests import factories
 from tests.simulation.memory_shard import MemoryShard
 from tests.simulation.reading import read_rows
@@ -239,3 +239,20 @@ def test_a_race_ends_as_if_there_had_been_none(
     assert read_rows(session) == reference.shard.rows()
     assert messages(session) == reference.messages
     assert attempts_count == (2 if is_conflict and not dies else 1)
+
+
+class ContendedDatabase:
+    """Somebody else is always faster."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Fail as when rows were inserted twice."""
+        raise Conflict("somebody else was faster")
+        yield
+
+
+def test_a_batch_is_not_tried_for_ever() -> None:
+    clock = Clock()
+    with pytest.raises(Conflict):
+        apply(ContendedDatabase(), [SENDER], clock)
+    assert clock.attempts_count == CONFLICTS_MAX

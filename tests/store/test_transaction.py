@@ -234,6 +234,17 @@ def test_a_session_ended_before_its_commit(database: Database, session: psycopg.
 
 
 @pytest.mark.usefixtures("table")
+def test_a_session_ended_while_something_else_goes_wrong(
+    database: Database, session: psycopg.Connection
+) -> None:
+    process = process_of(database)
+    with undone(database):
+        session.execute(END, (process,))
+    add(database, 1)
+    assert things(session) == [1]
+
+
+@pytest.mark.usefixtures("table")
 def test_a_session_ended_within_a_copy(database: Database, session: psycopg.Connection) -> None:
     process = process_of(database)
 
