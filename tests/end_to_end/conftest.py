@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.end_to_end.nodes import Node, empty_database, empty_vhost
+from tests.end_to_end.nodes import Node, empty_vhost
 from tests.end_to_end.peers import Peers, a_new_debtor
+from tests.workers.databases import temporary_database
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def node(
 ) -> Iterator[Node]:
     """A node that has been configured, but not started."""
     with (
-        empty_database(administrator, postgres_server_url) as postgres_url,
+        temporary_database(administrator, postgres_server_url) as postgres_url,
         empty_vhost(next(vhost_urls)) as broker_url,
     ):
         node = Node(

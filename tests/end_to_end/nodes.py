@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 
 import pika
 import psutil
-import psycopg
-from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from tests.cli.programs import ENTRYPOINT, Program, descendants_of, free_port, run
 from tests.workers.waiting import eventually
@@ -69,16 +66,6 @@ class Node:
             return response.status, response.read().decode()
         finally:
             connection.close()
-
-
-@contextmanager
-def empty_database(administrator: psycopg.Connection, server_url: str) -> Iterator[str]:
-    """Make a database without tables; give its URL, and drop it at the end."""
-    name = f"test_node_{uuid.uuid4().hex}"
-    identifier = sql.Identifier(name)
-    administrator.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
-    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
 
 
 @contextmanager

@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from tests.cli.programs import Program
-from tests.end_to_end.nodes import Node, empty_database, empty_vhost, processes
+from tests.end_to_end.nodes import Node, empty_vhost, processes
 from tests.end_to_end.payments import await_principals, make_payments
 from tests.end_to_end.peers import Peers, a_new_debtor, creditor
 from tests.end_to_end.proxy import proxy
 from tests.end_to_end.shapes import sharding_bits
+from tests.workers.databases import temporary_database
 from tests.workers.waiting import eventually
 
 
@@ -34,8 +35,8 @@ def authority(
     administrator: psycopg.Connection, postgres_server_url: str, vhost_urls: Iterator[str]
 ) -> Iterator[Authority]:
     with (
-        empty_database(administrator, postgres_server_url) as first_url,
-        empty_database(administrator, postgres_server_url) as second_url,
+        temporary_database(administrator, postgres_server_url) as first_url,
+        temporary_database(administrator, postgres_server_url) as second_url,
         empty_vhost(next(vhost_urls)) as broker_url,
     ):
         shards = {

@@ -29,7 +29,7 @@ END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 Coordination = PrepareTransfer | FinalizeTransfer | PreparedTransfer | FinalizedTransfer
 
 
-def key_of(message: FinalizeTransfer | PreparedTransfer) -> TransferKey:
+def key_of(message: FinalizeTransfer | PreparedTransfer | FinalizedTransfer) -> TransferKey:
     """Return which prepared transfer a message is about."""
     return message.debtor_id, message.creditor_id, message.transfer_id
 

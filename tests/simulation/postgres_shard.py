@@ -10,7 +10,8 @@ from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
-from swpt_accounts.protocol.outgoing import OutgoingMessage
+from swpt_accounts.protocol.outgoing import LANES_PER_MESSAGE_TYPE, OutgoingMessage
+from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import connect
@@ -19,7 +20,7 @@ from swpt_accounts.workers.ledger_batch import LedgerBatch
 from tests.simulation.reading import insert_account, read_rows
 from tests.simulation.rows import Rows
 
-LANES = range(64)
+LANES = range(len(MESSAGE_TYPES) * LANES_PER_MESSAGE_TYPE)
 TABLES = ("account", "prepared_transfer", "registered_balance_change", "journal", "outbox")
 
 
@@ -52,7 +53,7 @@ class PostgresShard:
         self._batch = LedgerBatch(self._database, realm, policy, self._clock)
         self._dying_batch = msgspec.structs.replace(
             self._batch,
-            database=DyingDatabase(self._database),  # type: ignore[arg-type]
+            database=DyingDatabase(self._database),
         )
 
     def _clock(self) -> datetime:

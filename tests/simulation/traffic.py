@@ -78,10 +78,9 @@ class Traffic:
         seqnum = next(self._seqnums)
         document = random.choice(DOCUMENTS)
         openers = [creditor_id for creditor_id in CREDITOR_IDS if random.randrange(4)]
-        keys = [(debtor_id, creditor_id) for creditor_id in (0, *openers)]
         return [
-            ConfigureAccount(*key, *((0.0, 0, "") if key[1] else (1e30, 0, document)), now, seqnum)
-            for key in keys
+            ConfigureAccount(debtor_id, 0, 1e30, 0, document, now, seqnum),
+            *(ConfigureAccount(debtor_id, c, 0.0, 0, "", now, seqnum) for c in openers),
         ]
 
     def endowment(self, random: Random, debtor_id: int, now: datetime) -> list[Command]:
@@ -96,7 +95,7 @@ class Traffic:
     def configure(self, random: Random, now: datetime) -> Command:
         """Return a configuration, of which some are invalid, old, or premature."""
         debtor_id, creditor_id = self._account(random)
-        documents = DOCUMENTS if creditor_id == 0 else DOCUMENTS[:1]
+        documents: Sequence[str] = DOCUMENTS if creditor_id == 0 else ("",)
         if random.randrange(8) == 0:
             documents = INVALID_DOCUMENTS
         ages = (timedelta(0), SECOND, -SECOND, -3 * DAY, 3 * DAY, 7 * DAY, 8 * DAY)

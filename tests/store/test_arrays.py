@@ -13,7 +13,7 @@ from swpt_accounts.store.transaction import Database
 from tests.store import values
 
 READ_BACK = "SELECT value FROM unnest(%s::{}[]) WITH ORDINALITY AS a (value, n) ORDER BY n"
-EACH: dict[str, tuple[Callable[[Any], str], Sequence[Any]]] = {
+EACH: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {
     "int4": (numbers, [-(2**31), -1, 0, 1, 2**31 - 1]),
     "int8": (numbers, values.INTEGERS),
     "float8": (numbers, values.FLOATS),

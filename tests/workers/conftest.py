@@ -14,6 +14,7 @@ from swpt_accounts.store.transaction import Database
 from swpt_accounts.workers.intake import GatherFacts, MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 from tests import factories
+from tests.workers.databases import clean, temporary_database
 from tests.workers.running import nobody_answers
 from tests.workers.wire import Wire
 
@@ -24,11 +25,27 @@ def a_fixed_clock() -> datetime:
     return factories.NOW
 
 
+@pytest.fixture(scope="session")
+def shard_url(
+    administrator: psycopg.Connection, postgres_server_url: str, template_database: str
+) -> Iterator[str]:
+    with temporary_database(administrator, postgres_server_url, template_database) as url:
+        yield url
+
+
 @pytest.fixture
-def shard(postgres_url: str) -> Iterator[psycopg.Connection]:
-    """A session in the shard's database."""
-    with connect(postgres_url, application_name="tests", autocommit=True) as session:
+def shard(shard_url: str) -> Iterator[psycopg.Connection]:
+    """A session in the shard's database, in which there are no rows."""
+    with connect(shard_url, application_name="tests", autocommit=True) as session:
+        clean(session)
         yield session
+
+
+@pytest.fixture
+def postgres_url(shard_url: str, shard: psycopg.Connection) -> str:
+    """The one database that all tests of workers use, since making one takes longer than a test."""
+    assert not shard.closed
+    return shard_url
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from swpt_accounts.store import outbox
 from swpt_accounts.store.transaction import Transaction
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers import flush
+from swpt_accounts.workers.stopping import Stopping
 from tests.factories import event, every_event
 from tests.workers.cable import Cable, cable
 from tests.workers.running import make_flusher, running
@@ -105,14 +108,25 @@ def test_a_flusher_is_woken_by_the_commit_of_others(
     monkeypatch.setattr(flush, "WAIT_SECONDS", 3600.0)
     wire.collect_all()
     announce(prepared(1))
-    with running(make_flusher(postgres_url, exchanges, poll_seconds=3600.0)):
-        for n in range(1, 20):
-            wire.receive(f"message {n}", lambda received, n=n: len(received) >= n)  # type: ignore[misc]
-            announce(prepared(1, first=n))
-        wire.receive("the last one", lambda received: len(received) >= 20)
-        shard.execute(f"NOTIFY {outbox.CHANNEL}")  # It notices then that it is to stop.
+    stopping = Stopping()
+    with ThreadPoolExecutor(1) as another_thread:
+        flusher = make_flusher(postgres_url, exchanges, poll_seconds=3600.0)
+        end = another_thread.submit(flusher.run, stopping)
+        try:
+            for count in range(1, 20):
+                wire.receive(f"message {count}", partial(is_as_long_as, count))
+                announce(prepared(1, first=count))
+            wire.receive("the last one", partial(is_as_long_as, 20))
+        finally:
+            stopping.request()
+            shard.execute(f"NOTIFY {outbox.CHANNEL}")  # It notices then that it is to stop.
+        end.result(60)
 
     assert request_ids(wire.received) == Counter(range(20))
+
+
+def is_as_long_as(count: int, received: list[Received]) -> bool:
+    return len(received) >= count
 
 
 def test_two_flushers_send_every_row_once(

@@ -25,6 +25,7 @@ from tests.factories import (
     prepared_transfer,
 )
 from tests.workers.conftest import MakeIntake
+from tests.workers.databases import REFUSED
 from tests.workers.deliveries import deliveries, delivery, tags
 
 POISONED_ID = SENDER_ID + 77
@@ -110,20 +111,22 @@ def test_a_batch_of_nothing_but_malformed_deliveries_leaves_the_database_alone(
 
 def refuse_account(shard: psycopg.Connection, creditor_id: int) -> None:
     """See to it that the database takes no row for the account."""
-    shard.execute(f"ALTER TABLE account ADD CHECK (creditor_id <> {creditor_id})")
+    shard.execute(
+        f"ALTER TABLE account ADD CONSTRAINT {REFUSED} CHECK (creditor_id <> {creditor_id})"
+    )
 
 
 def refuse_account_at_commit(shard: psycopg.Connection, creditor_id: int) -> None:
     """See to it that a transaction fails at its very end, when it has inserted the account."""
     shard.execute(
         f"""
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION refuse_at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             RAISE EXCEPTION 'refused at the end' USING ERRCODE = 'check_violation';
         END $$;
-        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON account
+        CREATE CONSTRAINT TRIGGER refuse_at_commit AFTER INSERT ON account
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.creditor_id = {creditor_id})
-        EXECUTE FUNCTION refuse();
+        EXECUTE FUNCTION refuse_at_commit();
         """
     )
 

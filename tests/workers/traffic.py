@@ -31,6 +31,7 @@ from tests.simulation.discrepancy import require, require_equal
 from tests.simulation.observer import check_tables
 from tests.simulation.reading import read_rows
 from tests.simulation.rows import Rows
+from tests.workers.databases import REFUSED
 from tests.workers.deliveries import deliveries
 from tests.workers.wire import Received, Wire
 
@@ -100,7 +101,8 @@ def open_accounts(shard: psycopg.Connection, intake: MessageIntake) -> None:
     ]
     for commands in (opened, paid):
         assert len(intake.handle(deliveries(commands)).accepted) == len(commands)
-    shard.execute(f"ALTER TABLE account ADD CHECK (creditor_id <> {REFUSED_BY_THE_DATABASE})")
+    check = f"CHECK (creditor_id <> {REFUSED_BY_THE_DATABASE})"
+    shard.execute(f"ALTER TABLE account ADD CONSTRAINT {REFUSED} {check}")
     shard.execute("TRUNCATE outbox")
 
 
