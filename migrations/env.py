@@ -5,6 +5,7 @@
 """
 
 import os
+import time
 from typing import Any
 
 import psycopg
@@ -19,7 +20,8 @@ from swpt_accounts.store.models import db
 # Any number will do, as long as it stays the same in all versions: it keeps
 # two `configure` commands from working on one database at the same time.
 ADVISORY_LOCK_KEY = 7_277_816_997_830_721_647
-ADVISORY_LOCK_TIMEOUT = "10min"
+ADVISORY_LOCK_TIMEOUT_SECONDS = 600.0
+ADVISORY_LOCK_POLL_SECONDS = 0.2
 
 # A statement that waits for a lock makes everyone who comes later wait too.
 # It is better to give up soon, and to let `configure` try again.
@@ -46,9 +48,7 @@ def connect() -> psycopg.Connection:
 def run_migrations() -> None:
     engine = sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        # Closing the connection gives the lock back, whatever happens.
-        set_timeouts(connection, lock_timeout="0", statement_timeout=ADVISORY_LOCK_TIMEOUT)
-        connection.execute(sa.select(sa.func.pg_advisory_lock(ADVISORY_LOCK_KEY)))
+        await_turn(connection)
         set_timeouts(connection, lock_timeout=LOCK_TIMEOUT, statement_timeout=STATEMENT_TIMEOUT)
         partitions = set(connection.scalars(PARTITIONS))
         connection.commit()
@@ -67,6 +67,24 @@ def run_migrations() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+
+
+def await_turn(connection: sa.Connection) -> None:
+    """Wait until no other `configure` works on the database, but not in a statement.
+
+    A statement that waits has a snapshot, for the end of which CREATE INDEX
+    CONCURRENTLY would wait in its turn. Closing the connection gives the lock
+    back, whatever happens.
+    """
+    deadline = time.monotonic() + ADVISORY_LOCK_TIMEOUT_SECONDS
+    while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(ADVISORY_LOCK_KEY))):
+        connection.rollback()
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                "Another `configure` has been working on the database for"
+                f" {ADVISORY_LOCK_TIMEOUT_SECONDS:g} seconds. Try again when it is done."
+            )
+        time.sleep(ADVISORY_LOCK_POLL_SECONDS)
 
 
 def set_timeouts(connection: sa.Connection, *, lock_timeout: str, statement_timeout: str) -> None:

@@ -83,6 +83,17 @@ class Publisher:
         published = iter(self._publish(sendable, frames))
         return [outcomes.get(index) or next(published) for index in range(len(messages))]
 
+    def messages_count(self, queue: str) -> int:
+        """Ask how many messages stand in a queue, those delivered not counted.
+
+        Raises `BrokerLost`, also when there is no such queue.
+        """
+        answer = self._connection.ask(
+            lambda channel, reply: channel.queue_declare(queue, passive=True, callback=reply)
+        )
+        count: int = answer.message_count
+        return count
+
     def stop(self) -> None:
         """Disconnect. Whoever still waits for confirms gets `BrokerLost`."""
         self._connection.stop()

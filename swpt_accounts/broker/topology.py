@@ -75,8 +75,9 @@ def subscribe(url: str, queue: str, routing_key: str) -> None:
 
 
 def declare_chores_queue(url: str, queue: str) -> None:
-    """Declare the queue of a node's own chores. Raises `BrokerLost`."""
+    """Declare the queue of a node's own chores, and its dead letters. Raises `BrokerLost`."""
     with _session(url) as connection:
+        _declare_queue(connection, dead_letter_queue(queue), {"x-queue-type": "stream"})
         _declare_queue(connection, queue, {"x-queue-type": "quorum"})
 
 

@@ -8,6 +8,7 @@ import click
 
 import swpt_accounts
 from swpt_accounts.cli.consuming import (
+    consume_chore_messages,
     consume_messages,
     process_balance_changes,
     process_finalization_requests,
@@ -23,6 +24,11 @@ from swpt_accounts.cli.preparing import (
     delete_queue,
     subscribe,
     unsubscribe,
+)
+from swpt_accounts.cli.scanning import (
+    scan_accounts,
+    scan_prepared_transfers,
+    scan_registered_balance_changes,
 )
 from swpt_accounts.cli.settings_table import settings_command
 
@@ -42,6 +48,10 @@ for _command in (
     all_programs,
     consume_messages,
     *FLUSH_COMMANDS,
+    consume_chore_messages,
+    scan_accounts,
+    scan_prepared_transfers,
+    scan_registered_balance_changes,
     dead_letters,
     subscribe,
     unsubscribe,

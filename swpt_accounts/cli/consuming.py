@@ -1,6 +1,8 @@
 """Commands that take messages from queues."""
 
 import logging
+from collections.abc import Callable
+from typing import Final
 
 import click
 
@@ -11,32 +13,63 @@ from swpt_accounts.cli.start import (
     WORK_ENDED,
     begin,
     exit_when_server_is_lost,
-    queue_option,
-    url_option,
+    read_as_setting,
 )
 from swpt_accounts.settings import Settings, unused_variables
+from swpt_accounts.settings.readers import amqp_url, queue_name
 from swpt_accounts.settings.variables import PREFETCH_COUNT_MAX, PROCESSES_MAX
 
 logger = logging.getLogger(__name__)
 
 
+_UNUSED_OPTIONS: Final = (
+    click.option("-t", "--threads", type=int, help="Accepted, but has no effect."),
+    click.option("-s", "--prefetch-size", type=int, help="Accepted, but has no effect."),
+)
+
+
+def _consuming_options(prefix: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options that take the place of the variables with this prefix."""
+    options = (
+        click.option(
+            "-u",
+            "--url",
+            callback=read_as_setting(amqp_url()),
+            metavar="URL",
+            help=f"The RabbitMQ server. [default: {prefix}_URL]",
+        ),
+        click.option(
+            "-q",
+            "--queue",
+            callback=read_as_setting(queue_name()),
+            metavar="NAME",
+            help=f"The queue to consume from. [default: {prefix}_QUEUE]",
+        ),
+        click.option(
+            "-p",
+            "--processes",
+            type=click.IntRange(0, PROCESSES_MAX),
+            help=f"Processes that consume; 0 stands for the default. [default: {prefix}_PROCESSES]",
+        ),
+        click.option(
+            "-c",
+            "--prefetch-count",
+            type=click.IntRange(0, PREFETCH_COUNT_MAX),
+            help=f"The largest batch; 0 stands for the default. [default: {prefix}_PREFETCH_COUNT]",
+        ),
+        *_UNUSED_OPTIONS,
+    )
+
+    def add_options(function: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add_options
+
+
 @click.command("consume_messages")
-@url_option
-@queue_option
-@click.option(
-    "-p",
-    "--processes",
-    type=click.IntRange(0, PROCESSES_MAX),
-    help="Processes that consume; 0 stands for the default. [default: PROTOCOL_BROKER_PROCESSES]",
-)
-@click.option(
-    "-c",
-    "--prefetch-count",
-    type=click.IntRange(0, PREFETCH_COUNT_MAX),
-    help="The largest batch; 0 stands for the default. [default: PROTOCOL_BROKER_PREFETCH_COUNT]",
-)
-@click.option("-t", "--threads", type=int, help="Accepted, but has no effect.")
-@click.option("-s", "--prefetch-size", type=int, help="Accepted, but has no effect.")
+@_consuming_options("PROTOCOL_BROKER")
 @click.option("--draining-mode", is_flag=True, help="Not part of this version.")
 def consume_messages(
     url: str | None,
@@ -55,11 +88,7 @@ def consume_messages(
     _tell_what_is_missing(settings)
     # Here 0 has always meant "as the environment says", which may say 0.
     processes = processes or settings.protocol_broker_processes
-    if processes == 0:
-        hold_signals()
-        logger.info("PROTOCOL_BROKER_PROCESSES is 0: idling until signalled")
-        idle_until_signalled()
-        raise SystemExit(WORK_ENDED)
+    _idle_without_processes(processes, "PROTOCOL_BROKER_PROCESSES")
     from swpt_accounts import wiring
 
     with exit_when_server_is_lost(settings):
@@ -71,6 +100,47 @@ def consume_messages(
             prefetch_count=prefetch_count or settings.protocol_broker_prefetch_count,
         )
     raise SystemExit(WORK_ENDED)
+
+
+@click.command("consume_chore_messages")
+@_consuming_options("CHORES_BROKER")
+def consume_chore_messages(
+    url: str | None,
+    queue: str | None,
+    processes: int | None,
+    prefetch_count: int | None,
+    threads: int | None,
+    prefetch_size: int | None,
+) -> None:
+    """Consume chores and do what is due, until signalled. Always exits with 1.
+
+    Chores are sent by the scans: interest payments, changes of interest rates,
+    announcements, reminders, deletions.
+    """
+    del threads, prefetch_size
+    settings = begin()
+    processes = processes or settings.chores_broker_processes
+    _idle_without_processes(processes, "CHORES_BROKER_PROCESSES")
+    from swpt_accounts import wiring
+
+    with exit_when_server_is_lost(settings):
+        wiring.consume_chores(
+            settings,
+            url=url or settings.chores_broker_url,
+            queue=queue or settings.chores_broker_queue,
+            processes=processes,
+            prefetch_count=prefetch_count or settings.chores_broker_prefetch_count,
+        )
+    raise SystemExit(WORK_ENDED)
+
+
+def _idle_without_processes(processes: int, variable: str) -> None:
+    """Do nothing until signalled, and exit, if there are to be no processes."""
+    if processes == 0:
+        hold_signals()
+        logger.info("%s is 0: idling until signalled", variable)
+        idle_until_signalled()
+        raise SystemExit(WORK_ENDED)
 
 
 def _tell_what_has_no_effect(threads: int | None, prefetch_size: int | None) -> None:

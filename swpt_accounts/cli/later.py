@@ -6,13 +6,7 @@ import click
 
 from swpt_accounts.cli.start import NOT_IN_THIS_VERSION
 
-_NAMES: Final = (
-    "consume_chore_messages",
-    "scan_accounts",
-    "scan_prepared_transfers",
-    "scan_registered_balance_changes",
-    "verify_shard_content",
-)
+_NAMES: Final = ("verify_shard_content",)
 
 
 def refuse(what: str) -> NoReturn:

@@ -53,7 +53,7 @@ class Account(msgspec.Struct):
     pending_transfers_count: int
     last_journal_number: int
     is_overflown: bool
-    pending_account_update: bool
+    update_pending_since: datetime | None
     last_update_sent_ts: datetime
 
     # These change seldom.
@@ -107,7 +107,7 @@ class Account(msgspec.Struct):
             last_journal_number=0,
             is_deleted=False,
             is_overflown=False,
-            pending_account_update=False,
+            update_pending_since=None,
             last_update_sent_ts=now,
             last_interest_capitalization_ts=EPOCH,
             last_deletion_attempt_ts=EPOCH,
@@ -171,6 +171,11 @@ class Account(msgspec.Struct):
         """Return principal and interest together, rounded down."""
         return self.principal + math.floor(self.interest_at(now))
 
+    def payable_interest(self, now: datetime) -> int:
+        """Return the whole units of accumulated interest that the principal has room for."""
+        amount = math.floor(self.interest_at(now))
+        return min(max(amount, -MAX_INT64 - self.principal), MAX_INT64 - self.principal)
+
     @property
     def lowest_balance(self) -> int:
         """The balance below which nothing may be spent.
@@ -214,7 +219,8 @@ class Account(msgspec.Struct):
         if now > self.last_change_ts:
             self.last_change_ts = now
         self.last_change_seqnum = next_seqnum(self.last_change_seqnum)
-        self.pending_account_update = True
+        if self.update_pending_since is None:
+            self.update_pending_since = now
         self.is_changed = True
 
     def add_to_principal(self, amount: int) -> int:
@@ -261,4 +267,29 @@ class Account(msgspec.Struct):
         self.debtor_info_iri = info.iri
         self.debtor_info_content_type = info.content_type
         self.debtor_info_sha256 = info.sha256
+        self.is_update_due = True
+
+    def note_interest_paid(self, amount: int, now: datetime) -> None:
+        """Take from the interest what has been added to the principal."""
+        self.interest = interest.contain_interest(self.interest - amount)
+        self.last_interest_capitalization_ts = now
+        self.is_changed = True
+
+    def note_deletion_attempt(self, now: datetime) -> None:
+        """Remember that deleting the account was tried."""
+        self.last_deletion_attempt_ts = now
+        self.is_changed = True
+
+    def delete(self, now: datetime) -> None:
+        """End the account's life. Its principal must have been moved away."""
+        assert self.principal == 0, "an account that holds something is not deleted"
+        self.accrue(now)
+        self.interest = 0.0
+        self.total_locked_amount = 0
+        self.is_deleted = True
+        self.is_update_due = True
+
+    def require_update(self) -> None:
+        """Have the account announced at the end of the batch."""
+        self.is_changed = True
         self.is_update_due = True

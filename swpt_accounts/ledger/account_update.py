@@ -11,7 +11,7 @@ from swpt_accounts.ledger.values import TRANSFER_NOTE_BYTES_MAX
 
 def announce(account: Account, policy: Policy, now: datetime) -> AccountUpdate:
     """Return the account's AccountUpdate, and note on the account that it is being sent."""
-    account.pending_account_update = False
+    account.update_pending_since = None
     account.is_update_due = False
     account.last_update_sent_ts = max(now, account.last_update_sent_ts)
     account.is_changed = True

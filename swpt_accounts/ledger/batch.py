@@ -5,6 +5,17 @@ from datetime import datetime
 from typing import Any
 
 from swpt_accounts.ledger.account_update import announce
+from swpt_accounts.ledger.capitalize import capitalize
+from swpt_accounts.ledger.chores import (
+    CapitalizeInterest,
+    ChangeInterestRate,
+    Chore,
+    PurgeAccount,
+    RemindOfTransfer,
+    SendAccountUpdate,
+    TryToDeleteAccount,
+    UpdateDebtorInfo,
+)
 from swpt_accounts.ledger.commands import (
     Command,
     ConfigureAccount,
@@ -13,19 +24,22 @@ from swpt_accounts.ledger.commands import (
     PrepareTransfer,
 )
 from swpt_accounts.ledger.configure import configure
+from swpt_accounts.ledger.currency import change_interest_rate, update_debtor_info
+from swpt_accounts.ledger.delete import purge, try_to_delete
 from swpt_accounts.ledger.finalize import finalize
 from swpt_accounts.ledger.journal import prove_balanced
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.prepare import prepare, recipient_to_verify
 from swpt_accounts.ledger.receive import is_forgotten, receive
+from swpt_accounts.ledger.remind import remind_of_transfer, send_account_update
 from swpt_accounts.ledger.values import ROOT_CREDITOR_ID
 from swpt_accounts.ledger.working_set import WorkingSet
 
+IsLocal = Callable[[int, int], bool]
 
-def needs_of(
-    commands: Iterable[Command], is_local: Callable[[int, int], bool], policy: Policy
-) -> Needs:
+
+def needs_of(commands: Iterable[Command | Chore], is_local: IsLocal, policy: Policy) -> Needs:
     """Return what the commands have to know; `is_local` tells which accounts are the shard's."""
     needs = Needs()
     for command in commands:
@@ -45,12 +59,23 @@ def needs_of(
                     needs.accounts.add((debtor_id, command.creditor_id))
                     key = debtor_id, command.other_creditor_id, command.change_id
                     needs.changes[key] = command.committed_at
+            case RemindOfTransfer(debtor_id=debtor_id, creditor_id=creditor_id):
+                needs.reminders.add((debtor_id, creditor_id, command.transfer_id))
+            case _:
+                _need_for_upkeep(needs, command, is_local)
     return needs
 
 
-def _need_for_preparing(
-    needs: Needs, command: PrepareTransfer, is_local: Callable[[int, int], bool]
-) -> None:
+def _need_for_upkeep(needs: Needs, chore: Chore, is_local: IsLocal) -> None:
+    needs.accounts.add((chore.debtor_id, chore.creditor_id))
+    if isinstance(chore, CapitalizeInterest | TryToDeleteAccount):
+        needs.own_movements_count += 1
+        root = chore.debtor_id, ROOT_CREDITOR_ID
+        if is_local(*root):
+            needs.accounts.add(root)
+
+
+def _need_for_preparing(needs: Needs, command: PrepareTransfer, is_local: IsLocal) -> None:
     sender = command.debtor_id, command.creditor_id
     needs.accounts.add(sender)
     needs.coordinator_keys.add(
@@ -72,11 +97,18 @@ _RULES: dict[type, Callable[[Any, WorkingSet, Policy, datetime], None]] = {
     PrepareTransfer: prepare,
     FinalizeTransfer: finalize,
     PendingBalanceChange: receive,
+    SendAccountUpdate: send_account_update,
+    ChangeInterestRate: change_interest_rate,
+    UpdateDebtorInfo: update_debtor_info,
+    CapitalizeInterest: capitalize,
+    TryToDeleteAccount: try_to_delete,
+    PurgeAccount: purge,
+    RemindOfTransfer: remind_of_transfer,
 }
 
 
 def apply(
-    commands: Sequence[Command], working_set: WorkingSet, policy: Policy, now: datetime
+    commands: Sequence[Command | Chore], working_set: WorkingSet, policy: Policy, now: datetime
 ) -> None:
     """Apply the commands, in their order, to the working set.
 
@@ -98,4 +130,5 @@ def apply(
         accounts=working_set.accounts,
         received=working_set.received,
         sent=working_set.sent,
+        purged=working_set.purged,
     )

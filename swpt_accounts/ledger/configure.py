@@ -5,8 +5,8 @@ from datetime import datetime
 from swpt_accounts.ledger import root_config
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.commands import ConfigureAccount
+from swpt_accounts.ledger.currency import follow_currency
 from swpt_accounts.ledger.events import RejectedConfig
-from swpt_accounts.ledger.interest import contain_rate
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import (
     INVALID_CONFIGURATION,
@@ -82,12 +82,6 @@ def _initialize(account: Account, working_set: WorkingSet, policy: Policy, now: 
     can come between. What is not known now is set by the accounts scan.
     """
     config_data = working_set.root_config_data(account.debtor_id)
-    config = None if config_data is None else root_config.parse(config_data)
-    if config is None:
-        return
-    rate = contain_rate(config.rate)
-    since_rate_change = now - account.last_interest_rate_change_ts
-    if rate != account.interest_rate and since_rate_change >= policy.rate_change_interval_min:
-        account.set_interest_rate(rate, now)
-    if config.info != account.debtor_info:
-        account.set_debtor_info(config.info, now)
+    currency = None if config_data is None else root_config.parse(config_data)
+    if currency is not None:
+        follow_currency(account, currency, policy, now)

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.commands import FinalizeTransfer, PendingBalanceChange
+from swpt_accounts.ledger.commands import FinalizeTransfer
 from swpt_accounts.ledger.events import FinalizedTransfer
+from swpt_accounts.ledger.movement import move
 from swpt_accounts.ledger.policy import Policy
-from swpt_accounts.ledger.posting import Posting, post
+from swpt_accounts.ledger.posting import Posting
 from swpt_accounts.ledger.transfer import PreparedTransfer
 from swpt_accounts.ledger.values import Status
 from swpt_accounts.ledger.working_set import WorkingSet
@@ -44,7 +44,23 @@ def finalize(
         )
     )
     if committed_amount:
-        _move(command, transfer, sender, committed_at, working_set, now)
+        recipient = transfer.debtor_id, transfer.recipient_creditor_id
+        is_local = working_set.is_local(recipient)
+        move(
+            working_set,
+            sender,
+            amount=-committed_amount,
+            other_creditor_id=transfer.recipient_creditor_id,
+            posting=Posting(
+                coordinator_type=transfer.coordinator_type,
+                transfer_note_format=command.transfer_note_format,
+                transfer_note=command.transfer_note,
+                committed_at=committed_at,
+                transfer_id=transfer.transfer_id,
+                change_id=None if is_local else working_set.next_change_id(),
+            ),
+            now=now,
+        )
 
 
 def _is_for(command: FinalizeTransfer, transfer: PreparedTransfer) -> bool:
@@ -53,55 +69,3 @@ def _is_for(command: FinalizeTransfer, transfer: PreparedTransfer) -> bool:
         and command.coordinator_id == transfer.coordinator_id
         and command.coordinator_request_id == transfer.coordinator_request_id
     )
-
-
-def _move(
-    command: FinalizeTransfer,
-    transfer: PreparedTransfer,
-    sender: Account,
-    committed_at: datetime,
-    working_set: WorkingSet,
-    now: datetime,
-) -> None:
-    """Debit the sender; credit the recipient, or ask its shard to do so."""
-    recipient_key = transfer.debtor_id, transfer.recipient_creditor_id
-    is_local = working_set.is_local(recipient_key)
-    posting = Posting(
-        coordinator_type=transfer.coordinator_type,
-        transfer_note_format=command.transfer_note_format,
-        transfer_note=command.transfer_note,
-        committed_at=committed_at,
-        transfer_id=transfer.transfer_id,
-        change_id=None if is_local else working_set.next_change_id(),
-    )
-    post(
-        working_set,
-        sender,
-        amount=-command.committed_amount,
-        other_creditor_id=transfer.recipient_creditor_id,
-        posting=posting,
-        now=now,
-    )
-    if posting.change_id is None:
-        post(
-            working_set,
-            working_set.live_or_new_account(recipient_key, now),
-            amount=command.committed_amount,
-            other_creditor_id=transfer.creditor_id,
-            posting=posting,
-            now=now,
-        )
-    else:
-        working_set.send_change(
-            PendingBalanceChange(
-                debtor_id=transfer.debtor_id,
-                creditor_id=transfer.recipient_creditor_id,
-                change_id=posting.change_id,
-                coordinator_type=transfer.coordinator_type,
-                transfer_note_format=command.transfer_note_format,
-                transfer_note=command.transfer_note,
-                committed_at=committed_at,
-                principal_delta=command.committed_amount,
-                other_creditor_id=transfer.creditor_id,
-            )
-        )

@@ -1,7 +1,7 @@
 """What every change of a principal leaves behind, and the proof that a batch adds up."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -64,13 +64,14 @@ def prove_balanced(
     accounts: dict[AccountKey, Account],
     received: Iterable[PendingBalanceChange],
     sent: Iterable[PendingBalanceChange],
+    purged: Mapping[AccountKey, Position],
 ) -> None:
     """Raise `BooksDoNotBalance` unless a batch's changes add up, by account and by currency.
 
     For every account, the journal's entries lead without a gap from the
     position before the batch to the one after it. For every currency, the
     amounts in the journal plus what was sent to other shards less what was
-    received from them make zero.
+    received from them make zero. A purged account takes nothing with it.
     """
     positions = dict(before)
     totals: defaultdict[int, int] = defaultdict(int)
@@ -91,6 +92,9 @@ def prove_balanced(
     for change in received:
         totals[change.debtor_id] -= change.principal_delta
     _require_positions(positions, accounts)
+    for key, position in purged.items():
+        if position.principal != 0:
+            raise BooksDoNotBalance(f"account {key} is purged with {position.principal} on it")
     for debtor_id, total in totals.items():
         if total != 0:
             raise BooksDoNotBalance(

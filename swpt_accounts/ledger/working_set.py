@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
+import msgspec
+
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.commands import PendingBalanceChange
 from swpt_accounts.ledger.events import Event
@@ -55,6 +57,8 @@ class WorkingSet:
         self._facts = facts
         self.prepared: dict[TransferKey, PreparedTransfer] = {}
         self.removed: list[TransferKey] = []
+        self.reminded: dict[TransferKey, PreparedTransfer] = {}
+        self.purged: dict[AccountKey, Position] = {}
         self.events: list[Event] = []
         self.journal: list[JournalEntry] = []
         self.received: list[PendingBalanceChange] = []
@@ -91,6 +95,12 @@ class WorkingSet:
         if account.is_deleted:
             account.revive()
         return account
+
+    def purge_account(self, account: Account) -> None:
+        """Forget an account, which must hold nothing."""
+        self.purged[account.key] = Position.of(account)
+        del self.accounts[account.key]
+        del self.before[account.key]
 
     def changed_accounts(self) -> list[Account]:
         """Return the accounts to be written, in key order."""
@@ -130,7 +140,7 @@ class WorkingSet:
         One prepared by this very batch has not been announced to anybody, so
         nobody can have meant it.
         """
-        if key not in self._needs.transfers:
+        if key not in self._needs.transfers and key not in self._needs.reminders:
             raise NotRequested(f"prepared transfer {key} was not requested by the batch")
         return self._transfers.get(key)
 
@@ -144,6 +154,12 @@ class WorkingSet:
         """Add a newly prepared transfer."""
         self.prepared[transfer.key] = transfer
         self._by_coordinator[transfer.coordinator_key] = transfer
+
+    def note_reminder(self, transfer: PreparedTransfer, now: datetime) -> None:
+        """Remember when the transfer's coordinator was reminded of it."""
+        self.reminded[transfer.key] = self._transfers[transfer.key] = msgspec.structs.replace(
+            transfer, last_reminder_ts=now
+        )
 
     def remove_transfer(self, transfer: PreparedTransfer) -> None:
         """Remove a finalized transfer."""

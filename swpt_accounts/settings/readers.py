@@ -112,6 +112,15 @@ def number(
     return Reader("number", f"a number {lower} {at_most:g}", parse, unit)
 
 
+def optional(reader: Reader) -> Reader:
+    """Read what the reader reads; nothing means that the variable is not set."""
+
+    def parse(text: str) -> Any:
+        return reader.parse(text) if text.strip() else None
+
+    return Reader(reader.type_name, f"{reader.allowed}, or nothing", parse, reader.unit)
+
+
 def boolean() -> Reader:
     """Read a truth value: false, off, no, and nothing at all are false, anything else is true.
 

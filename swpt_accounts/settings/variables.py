@@ -26,6 +26,7 @@ from swpt_accounts.settings.readers import (
     json_object,
     moment,
     number,
+    optional,
     postgres_url,
     queue_name,
     routing_key,
@@ -40,6 +41,7 @@ PROCESSES_MAX: Final = 1_000
 THREADS_MAX: Final = 1_000
 SECONDS_MAX: Final = 86_400
 DAYS_MAX: Final = 36_500
+SCAN_HOURS_MAX: Final = 48
 # An AMQP frame has 16 bits for it.
 PREFETCH_COUNT_MAX: Final = 65_535
 # AccountUpdate.commit_period is in seconds, and has 31 bits.
@@ -216,6 +218,12 @@ class Settings:
         number("days", at_most=14),
         "An AccountUpdate is sent at least so often for each account.",
     )
+    app_account_update_delay_seconds: float | None = internal(
+        None,
+        optional(number("seconds", at_most=SECONDS_MAX)),
+        "How long an AccountUpdate about a changed balance may wait for further changes. If not"
+        " set, an hour, or APP_ACCOUNTS_SCAN_HOURS if that is less.",
+    )
     app_prepared_transfer_remainder_days: float = internal(
         "7", _DAYS, "How often the coordinator is reminded of a transfer that stays prepared."
     )
@@ -227,7 +235,8 @@ class Settings:
     app_min_interest_capitalization_days: float = internal(
         "14",
         number("days", at_most=92),
-        "Interest is added to an account's principal at most so often.",
+        "Interest is added to an account's principal at most so often. With 0, all of it is, at"
+        " every scan.",
     )
     app_max_interest_to_principal_ratio: float = internal(
         "0.0001",
@@ -262,7 +271,9 @@ class Settings:
     # Periodic work.
 
     app_accounts_scan_hours: float = internal(
-        "8", number("hours", at_most=48), "How long one pass over all accounts may take."
+        "8",
+        number("hours", at_most=SCAN_HOURS_MAX),
+        "How long one pass over all accounts may take.",
     )
     app_accounts_scan_blocks_per_query: int = unused("40", _ANY_INTEGER, _SCAN_BY_KEY)
     app_accounts_scan_beat_millisecs: int = unused("100", _ANY_INTEGER, _SCAN_BY_KEY)

@@ -26,7 +26,7 @@ _OFTEN: Final = {
     "pending_transfers_count": "int4",
     "last_journal_number": "int8",
     "is_overflown": "bool",
-    "pending_account_update": "bool",
+    "update_pending_since": "timestamptz",
     "last_update_sent_ts": "timestamptz",
 }
 _SELDOM: Final = {
@@ -84,6 +84,13 @@ _UPDATE: Final[LiteralString] = """
     WHERE account.debtor_id = new.debtor_id AND account.creditor_id = new.creditor_id
 """
 _COPY: Final[LiteralString] = "COPY account ({columns}) FROM STDIN (FORMAT BINARY)"
+
+
+_DELETE: Final[LiteralString] = """
+    DELETE FROM account
+    USING unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
+    WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+"""
 
 
 def _update_statement(columns: dict[str, str]) -> str:
@@ -183,3 +190,10 @@ def save(
 def _columns_of(accounts: list[Account], writers: list[tuple[Any, Any]]) -> list[Any]:
     keys = [numbers(a.debtor_id for a in accounts), numbers(a.creditor_id for a in accounts)]
     return keys + [write(map(get, accounts)) for get, write in writers]
+
+
+def delete(transaction: Transaction, keys: Collection[AccountKey]) -> None:
+    """Remove purged accounts."""
+    if keys:
+        debtor_ids, creditor_ids = zip(*sorted(keys), strict=True)
+        transaction.execute(_DELETE, (numbers(debtor_ids), numbers(creditor_ids)))

@@ -13,9 +13,9 @@ def numbers(values: Iterable[int | float]) -> str:
     return "{" + ",".join(map(repr, values)) + "}"
 
 
-def moments(values: Iterable[datetime]) -> str:
-    """Return the literal of a timestamptz array."""
-    return "{" + ",".join(map(datetime.isoformat, values)) + "}"
+def moments(values: Iterable[datetime | None]) -> str:
+    """Return the literal of a timestamptz array, in which None is NULL."""
+    return "{" + ",".join(v.isoformat() if v is not None else "NULL" for v in values) + "}"
 
 
 def truths(values: Iterable[bool]) -> str:

@@ -7,7 +7,7 @@ import msgspec
 
 from swpt_accounts.ledger.transfer import PreparedTransfer
 from swpt_accounts.ledger.values import CoordinatorKey, TransferKey
-from swpt_accounts.store.arrays import numbers
+from swpt_accounts.store.arrays import moments, numbers
 from swpt_accounts.store.transaction import Transaction
 
 COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(PreparedTransfer))
@@ -54,6 +54,15 @@ _DELETE: Final = """
     DELETE FROM prepared_transfer AS p
     USING unnest(%s::bigint[], %s::bigint[], %s::bigint[])
         AS key (debtor_id, creditor_id, transfer_id)
+    WHERE p.debtor_id = key.debtor_id
+        AND p.creditor_id = key.creditor_id
+        AND p.transfer_id = key.transfer_id
+"""
+_NOTE_REMINDERS: Final = """
+    UPDATE prepared_transfer AS p
+    SET last_reminder_ts = key.last_reminder_ts
+    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[])
+        AS key (debtor_id, creditor_id, transfer_id, last_reminder_ts)
     WHERE p.debtor_id = key.debtor_id
         AND p.creditor_id = key.creditor_id
         AND p.transfer_id = key.transfer_id
@@ -110,3 +119,11 @@ def insert(transaction: Transaction, transfers: Iterable[PreparedTransfer]) -> N
     rows = [msgspec.structs.astuple(transfer) for transfer in transfers]
     if rows:
         transaction.copy(_COPY, _COLUMN_TYPES, rows)
+
+
+def note_reminders(transaction: Transaction, transfers: Collection[PreparedTransfer]) -> None:
+    """Write when the coordinators of the transfers were reminded of them."""
+    if transfers:
+        columns = [numbers(column) for column in zip(*(t.key for t in transfers), strict=True)]
+        reminded_at = moments(transfer.last_reminder_ts for transfer in transfers)
+        transaction.execute(_NOTE_REMINDERS, (*columns, reminded_at))

@@ -7,6 +7,7 @@ from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Consumer, Delivery
+from swpt_accounts.store.clock import TimeUncertain
 from swpt_accounts.store.transaction import DatabaseUnavailable
 from swpt_accounts.workers.backoff import Backoff
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
@@ -25,6 +26,9 @@ POSTPONED_SECONDS_MAX: Final = 900
 RabbitMQ 4 dead-letters what it had to deliver more than 20 times, so these also
 tell for how long another shard may be away: more than three hours.
 """
+
+CLOCK_PAUSE_SECONDS: Final = 10.0
+"""How long to wait before looking again at a clock that is wrong."""
 
 Handle = Callable[[Sequence[Delivery]], Settled]
 
@@ -92,6 +96,9 @@ class Consumption:
                     "the database cannot be used (%s); trying again in %.1f seconds", error, pause
                 )
                 stopping.wait(pause)
+            except TimeUncertain as error:
+                logger.error("nothing is applied: %s", error)
+                stopping.wait(CLOCK_PAUSE_SECONDS)
             else:
                 self._database_backoff.reset()
                 self._bury_rejected(settled)

@@ -12,7 +12,7 @@ import psycopg
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
 from swpt_accounts.broker.publisher import Message, Publisher, Verdict
-from swpt_accounts.protocol.incoming import CONTENT_TYPE
+from swpt_accounts.protocol.decoding import CONTENT_TYPE
 from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers, lanes_of
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import connect

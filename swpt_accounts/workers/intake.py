@@ -7,13 +7,16 @@ from typing import Final
 import msgspec
 
 from swpt_accounts.broker.consumer import Delivery
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command, PrepareTransfer
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.prepare import recipient_to_verify
 from swpt_accounts.ledger.values import AccountKey
-from swpt_accounts.protocol.incoming import Malformed, decode
+from swpt_accounts.protocol.decoding import Malformed
+from swpt_accounts.protocol.incoming import decode
+from swpt_accounts.store.clock import TimeUncertain
 from swpt_accounts.store.transaction import DatabaseUnavailable
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 
@@ -25,11 +28,15 @@ GatherFacts = Callable[[Collection[AccountKey], Collection[int]], Facts]
 _SHOWN_PER_BATCH: Final = 5
 
 
+Decode = Callable[[str | None, str | None, bytes], Command | Chore]
+"""Returns the command of a message of that type, content type and body; raises `Malformed`."""
+
+
 class Received(msgspec.Struct, frozen=True, gc=False):
     """A delivery and the command that it carries."""
 
     delivery: Delivery
-    command: Command
+    command: Command | Chore
 
 
 class Settled(msgspec.Struct):
@@ -55,11 +62,11 @@ class MessageIntake:
     def handle(self, deliveries: Sequence[Delivery]) -> Settled:
         """Apply the deliveries in one transaction, or in several when one of them is to blame."""
         settled = Settled([], [], [])
-        received = self._keep_ours(decode_all(deliveries, settled), settled)
+        received = self._keep_ours(decode_all(deliveries, decode, settled), settled)
         needs = self._ledger_batch.needs_of([r.command for r in received])
         facts = self._gather_facts(needs.foreign_recipients, needs.foreign_currencies)
         received = _keep_answered(received, needs, facts, settled)
-        self._apply(received, facts, settled)
+        apply_or_isolate(self._ledger_batch, received, facts, settled)
         return settled
 
     def _keep_ours(self, received: list[Received], settled: Settled) -> list[Received]:
@@ -86,35 +93,38 @@ class MessageIntake:
             )
         return ours
 
-    def _apply(self, received: list[Received], facts: Facts, settled: Settled) -> None:
-        """Apply all in one transaction; if that fails, find the one to blame by halving."""
-        if not received:
+
+def apply_or_isolate(
+    ledger_batch: LedgerBatch, received: list[Received], facts: Facts, settled: Settled
+) -> None:
+    """Apply all in one transaction; if that fails, find the one to blame by halving."""
+    if not received:
+        return
+    commands = [r.command for r in received]
+    try:
+        ledger_batch.apply(commands, ledger_batch.needs_of(commands), facts)
+    except (DatabaseUnavailable, TimeUncertain, BooksDoNotBalance):
+        raise
+    except Exception as error:
+        if len(received) > 1:
+            half = len(received) // 2
+            apply_or_isolate(ledger_batch, received[:half], facts, settled)
+            apply_or_isolate(ledger_batch, received[half:], facts, settled)
             return
-        commands = [r.command for r in received]
-        try:
-            self._ledger_batch.apply(commands, self._ledger_batch.needs_of(commands), facts)
-        except (DatabaseUnavailable, BooksDoNotBalance):
-            raise
-        except Exception as error:
-            if len(received) > 1:
-                half = len(received) // 2
-                self._apply(received[:half], facts, settled)
-                self._apply(received[half:], facts, settled)
-                return
-            logger.exception(
-                "a %s for account (%d, %d) cannot be applied, and goes to the dead letters",
-                type(commands[0]).__name__,
-                commands[0].debtor_id,
-                commands[0].creditor_id,
-            )
-            reason = f"it could not be applied: {type(error).__name__}: {error}"
-            settled.rejected.append((received[0].delivery, reason))
-        else:
-            settled.accepted.extend(r.delivery for r in received)
+        logger.exception(
+            "a %s for account (%d, %d) cannot be applied, and goes to the dead letters",
+            type(commands[0]).__name__,
+            commands[0].debtor_id,
+            commands[0].creditor_id,
+        )
+        reason = f"it could not be applied: {type(error).__name__}: {error}"
+        settled.rejected.append((received[0].delivery, reason))
+    else:
+        settled.accepted.extend(r.delivery for r in received)
 
 
-def decode_all(deliveries: Sequence[Delivery], settled: Settled) -> list[Received]:
-    """Decode the deliveries; those that no protocol version allows are rejected."""
+def decode_all(deliveries: Sequence[Delivery], decode: Decode, settled: Settled) -> list[Received]:
+    """Decode the deliveries; those that can never be what they say they are, are rejected."""
     received = []
     for delivery in deliveries:
         try:

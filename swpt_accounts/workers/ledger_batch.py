@@ -1,13 +1,14 @@
 """One batch, one transaction: load, apply, save rows and outbox, commit."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import apply, needs_of
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.needs import Needs
@@ -18,6 +19,7 @@ from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import accounts, changes, journal, outbox, transfers
 from swpt_accounts.store.accounts import SeldomChanged
+from swpt_accounts.store.clock import require_agreement
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
 
 CONFLICTS_MAX: Final = 5
@@ -27,18 +29,24 @@ LoadedAccounts = dict[AccountKey, tuple[Account, SeldomChanged]]
 
 
 class LedgerBatch(msgspec.Struct, frozen=True):
-    """What every batch is applied with: the database, the realm, the policy, the clock."""
+    """What every batch is applied with: the database, the realm, the policy, the clock.
+
+    Nothing is applied while the database's clock is further than `clock_skew_max`
+    from this one, since one of them is wrong; None stands for a clock that is
+    not compared.
+    """
 
     database: Database
     realm: Realm
     policy: Policy
     clock: Callable[[], datetime]
+    clock_skew_max: timedelta | None = None
 
-    def needs_of(self, commands: Sequence[Command]) -> Needs:
+    def needs_of(self, commands: Sequence[Command | Chore]) -> Needs:
         """Return what the commands have to know."""
         return needs_of(commands, self.realm.contains, self.policy)
 
-    def apply(self, commands: Sequence[Command], needs: Needs, facts: Facts) -> None:
+    def apply(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
         """Apply the commands and write the outcome; all of it is committed, or nothing.
 
         Raises `DatabaseUnavailable`, `Conflict` (when it goes on after several
@@ -53,12 +61,18 @@ class LedgerBatch(msgspec.Struct, frozen=True):
             else:
                 return
 
-    def _apply_once(self, commands: Sequence[Command], needs: Needs, facts: Facts) -> None:
-        now = self.clock()
+    def _apply_once(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
         with self.database.transaction() as transaction:
+            now = self._moment(transaction)
             working_set, loaded = load(transaction, needs, facts, self.realm)
             apply(commands, working_set, self.policy, now)
             save(transaction, working_set, loaded, now)
+
+    def _moment(self, transaction: Transaction) -> datetime:
+        """Return the one moment at which all of the batch happens."""
+        if self.clock_skew_max is None:
+            return self.clock()
+        return require_agreement(transaction, self.clock, self.clock_skew_max)
 
 
 def load(
@@ -70,11 +84,13 @@ def load(
     changes, accounts, each in key order), so that none waits for another one
     that waits for it.
     """
-    finalized = transfers.lock_and_load(transaction, needs.transfers)
+    locked = transfers.lock_and_load(transaction, needs.transfers | needs.reminders)
     new_changes = changes.register(transaction, needs.changes)
     requested = set(needs.accounts)
     foreign_recipients_count = 0
-    for transfer in finalized:
+    for transfer in locked:
+        if transfer.key not in needs.transfers:
+            continue
         if realm.contains(transfer.debtor_id, transfer.recipient_creditor_id):
             requested.add((transfer.debtor_id, transfer.recipient_creditor_id))
         else:
@@ -84,12 +100,14 @@ def load(
         needs,
         requested_accounts=requested,
         accounts=[account for account, _ in loaded.values()],
-        transfers=finalized,
+        transfers=locked,
         repeated_transfers=transfers.read_by_coordinator(transaction, needs.coordinator_keys),
         reachable=accounts.read_reachable(transaction, needs.recipients - requested),
         root_config_data=accounts.read_root_config_data(transaction, needs.currencies),
         new_changes=new_changes,
-        change_ids=changes.next_ids(transaction, foreign_recipients_count),
+        change_ids=changes.next_ids(
+            transaction, foreign_recipients_count + needs.own_movements_count
+        ),
         facts=facts,
     )
     return working_set, loaded
@@ -99,7 +117,9 @@ def save(
     transaction: Transaction, working_set: WorkingSet, loaded: LoadedAccounts, now: datetime
 ) -> None:
     """Write what has become of the working set."""
+    accounts.delete(transaction, working_set.purged)
     accounts.save(transaction, working_set.changed_accounts(), loaded)
+    transfers.note_reminders(transaction, working_set.reminded.values())
     transfers.delete(transaction, working_set.removed)
     transfers.insert(transaction, working_set.prepared.values())
     journal.append(transaction, working_set.journal)

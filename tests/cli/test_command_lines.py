@@ -236,10 +236,6 @@ def test_a_password_on_a_bad_command_line_is_not_shown(asked: Wiring) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "consume_chore_messages -p 1",
-        "scan_accounts -h 8",
-        "scan_prepared_transfers --days 1 --quit-early",
-        "scan_registered_balance_changes",
         "verify_shard_content",
         "consume_messages --draining-mode",
     ],

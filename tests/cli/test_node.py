@@ -24,8 +24,20 @@ from tests.cli.programs import (
     wait_for_end,
 )
 
-PROGRAMS = ("consume_messages", "flush_all", "webserver")
-IDLE = {"PROTOCOL_BROKER_PROCESSES": "0", "FLUSH_PROCESSES": "0"}
+PROGRAMS = (
+    "consume_messages",
+    "flush_all",
+    "webserver",
+    "consume_chore_messages",
+    "scan_accounts",
+    "scan_prepared_transfers",
+    "scan_registered_balance_changes",
+)
+IDLE = {
+    "PROTOCOL_BROKER_PROCESSES": "0",
+    "CHORES_BROKER_PROCESSES": "0",
+    "FLUSH_PROCESSES": "0",
+}
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
@@ -37,7 +49,8 @@ def node(port: int, *, directory: Path | None = None, **options: object) -> Prog
 
 
 def wait_until_running(program: Program) -> None:
-    program.wait_for_line("idling until signalled", "Booting worker", count=len(PROGRAMS))
+    # The scans cannot be told to be idle; here they wait for a database.
+    program.wait_for_line("idling until signalled", "Booting worker", count=len(IDLE) + 1)
 
 
 def answer(port: int, path: str) -> tuple[int, str]:

@@ -84,6 +84,9 @@ OWNERS = {
     "journal": ("debtor_id", "creditor_id"),
 }
 
+# These say nothing about accounts, so both halves of a split may keep them.
+ABOUT_THE_SHARD = {"scan"}
+
 
 def name_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -217,7 +220,7 @@ TABLES = db.metadata.tables
 
 def test_every_table_has_an_owner_that_is_known() -> None:
     """Whoever adds a table has to say here whose its rows are."""
-    assert set(TABLES) == set(OWNERS)
+    assert set(TABLES) == set(OWNERS) | ABOUT_THE_SHARD
     for table, columns in OWNERS.items():
         for column in columns:
             assert isinstance(TABLES[table].columns[column].type, sa.BigInteger)

@@ -158,7 +158,7 @@ def test_accruing_brings_the_interest_up_to_date_and_counts_a_change() -> None:
     assert it.interest == 50.25
     assert it.last_change_ts == NOW + YEAR
     assert it.last_change_seqnum == 8
-    assert it.pending_account_update
+    assert it.update_pending_since == NOW + YEAR
     assert it.is_changed
     assert not it.is_update_due
 
@@ -309,7 +309,7 @@ def test_locking_and_unlocking_count_but_are_no_meaningful_change() -> None:
     assert it.last_transfer_id == 42
     assert (it.last_change_ts, it.last_change_seqnum) == (NOW, 7)
     assert it.is_changed
-    assert not it.pending_account_update
+    assert it.update_pending_since is None
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,9 @@ def test_tells_the_whole_state() -> None:
 
 
 def test_announcing_is_noted_on_the_account() -> None:
-    it = account(pending_account_update=True, is_update_due=True)
+    it = account(update_pending_since=NOW, is_update_due=True)
     announce(it, Policy(), NOW + DAY)
-    assert not it.pending_account_update
+    assert it.update_pending_since is None
     assert not it.is_update_due
     assert it.last_update_sent_ts == NOW + DAY
     assert it.is_changed

@@ -8,6 +8,7 @@ import pytest
 
 from swpt_accounts.ledger import batch
 from swpt_accounts.ledger.batch import apply, needs_of
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.events import AccountTransfer, AccountUpdate, RejectedConfig
 from swpt_accounts.ledger.journal import BooksDoNotBalance
@@ -158,7 +159,7 @@ def test_a_batch_needs_exactly(commands: list[Command], is_local: Any, expected:
 
 
 def test_there_is_a_rule_for_every_command() -> None:
-    assert set(batch._RULES) == set(get_args(Command))
+    assert set(batch._RULES) == {*get_args(Command), *get_args(Chore)}
 
 
 # -- account updates ------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def test_changes_that_are_not_urgent_are_announced_by_an_update_that_is_due_anyw
     )
     (update,) = events_of(outcome, AccountUpdate)
     assert update.principal == 1000
-    assert not existing.pending_account_update
+    assert existing.update_pending_since is None
     assert existing.last_update_sent_ts == NOW
 
 

@@ -75,7 +75,7 @@ def test_creates_an_account_and_announces_its_configuration() -> None:
     assert (update.negligible_amount, update.config_flags, update.config_data) == (2.5, -2, "")
     assert (update.last_change_ts, update.last_change_seqnum, update.ts) == (NOW, 1, NOW)
     assert update.account_id == str(SENDER_ID)
-    assert not created.pending_account_update
+    assert created.update_pending_since is None
     assert created.last_update_sent_ts == NOW
 
 

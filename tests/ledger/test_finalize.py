@@ -106,8 +106,8 @@ def test_a_commit_unlocks_moves_the_money_and_tells_everybody() -> None:
     assert (sender.total_locked_amount, sender.pending_transfers_count) == (0, 0)
     assert outcome.removed == [transfer.key]
     assert outcome.sent == []
-    assert sender.pending_account_update
-    assert recipient.pending_account_update
+    assert sender.update_pending_since == LATER
+    assert recipient.update_pending_since == LATER
     assert events_of(outcome, AccountUpdate) == [], "these are not urgent"
 
 
@@ -148,7 +148,7 @@ def test_a_dismissal_only_unlocks(fields: dict[str, Any], later: timedelta) -> N
     assert outcome.removed == [transfer.key]
     assert outcome.journal == []
     assert (sender.last_change_seqnum, sender.last_change_ts) == (7, NOW)
-    assert not sender.pending_account_update
+    assert sender.update_pending_since is None
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class Books(msgspec.Struct):
     accounts: dict[AccountKey, Account]
     received: list[PendingBalanceChange]
     sent: list[PendingBalanceChange]
+    purged: dict[AccountKey, Position] = {}
 
     def prove(self) -> None:
         fields = msgspec.structs.asdict(self)

@@ -58,7 +58,7 @@ def test_negligible_amounts_are_not_told_but_they_are_in_the_journal(
     assert recipient.last_transfer_number == (4 if is_told else 3)
     assert [entry.amount for entry in outcome.journal] == [amount]
     assert recipient.principal == amount
-    assert recipient.pending_account_update
+    assert recipient.update_pending_since == NOW
 
 
 def test_numbers_of_transfers_have_no_gap_where_one_was_negligible() -> None:

@@ -67,7 +67,7 @@ def test_preparing_is_no_meaningful_change() -> None:
     sender = account(principal=1000, last_change_seqnum=7)
     apply_batch(prepare_transfer(), accounts=[sender, recipient_account()], now=NOW + DAY)
     assert (sender.last_change_seqnum, sender.last_change_ts) == (7, NOW)
-    assert not sender.pending_account_update
+    assert sender.update_pending_since is None
 
 
 # -- amounts --------------------------------------------------------------------------------

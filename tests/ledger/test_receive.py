@@ -63,7 +63,7 @@ def test_credits_the_account_and_tells_its_owner() -> None:
     assert recipient.principal == 1050
     assert (recipient.last_transfer_number, recipient.last_transfer_committed_at) == (9, NOW - DAY)
     assert (recipient.last_change_seqnum, recipient.last_change_ts) == (6, NOW)
-    assert recipient.pending_account_update
+    assert recipient.update_pending_since == NOW
 
 
 def test_debits_the_account_by_a_negative_amount() -> None:

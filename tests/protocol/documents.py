@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from swpt_accounts.protocol.incoming import Malformed, decode
+from swpt_accounts.protocol.decoding import Malformed
+from swpt_accounts.protocol.incoming import decode
 
 GOLDEN = Path(__file__).parent / "golden"
 

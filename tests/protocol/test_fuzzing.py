@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swpt_accounts.ledger.commands import Command
-from swpt_accounts.protocol.incoming import CONTENT_TYPE, Malformed, decode
+from swpt_accounts.protocol.decoding import CONTENT_TYPE, Malformed
+from swpt_accounts.protocol.incoming import decode
 from tests.protocol.documents import golden
 
 MESSAGE_TYPES = ["ConfigureAccount", "PrepareTransfer", "FinalizeTransfer", "PendingBalanceChange"]

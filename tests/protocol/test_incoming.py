@@ -14,7 +14,8 @@ from swpt_accounts.ledger.commands import (
     PendingBalanceChange,
     PrepareTransfer,
 )
-from swpt_accounts.protocol.incoming import BODY_BYTES_MAX, CONTENT_TYPE, decode
+from swpt_accounts.protocol.decoding import BODY_BYTES_MAX, CONTENT_TYPE
+from swpt_accounts.protocol.incoming import decode
 from swpt_accounts.protocol.outgoing import encode
 from tests.factories import FAR_FUTURE
 from tests.protocol.documents import golden, golden_body

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from swpt_accounts.protocol.incoming import BODY_BYTES_MAX
+from swpt_accounts.protocol.decoding import BODY_BYTES_MAX
 from tests.protocol.documents import (
     MESSAGE_TYPES,
     TEXTS,

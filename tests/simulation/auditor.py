@@ -72,7 +72,8 @@ class Auditor:
         require_equal("what is announced", self._events.popleft(), event)
 
     def _announce(self, book: AccountBook) -> None:
-        book.is_update_due = book.pending_account_update = False
+        book.is_update_due = False
+        book.update_pending_since = None
         book.last_update_sent_ts = max(self._now, book.last_update_sent_ts)
         self._expect(expected.account_update(book, self._policy, self._now))
 

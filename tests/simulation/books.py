@@ -94,7 +94,7 @@ class AccountBook:
     last_transfer_committed_at: datetime = EPOCH
     is_deleted: bool = False
     is_overflown: bool = False
-    pending_account_update: bool = False
+    update_pending_since: datetime | None = None
 
     is_update_due: bool = True
     prepared: dict[int, PreparedTransfer] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class AccountBook:
         self.interest = contained(self.interest_at(now) + due)
         self.last_change_ts = max(now, self.last_change_ts)
         self.last_change_seqnum = (self.last_change_seqnum + 1 + 2**31) % 2**32 - 2**31
-        self.pending_account_update = True
+        self.update_pending_since = self.update_pending_since or now
 
     def set_currency(self, currency: Currency, now: datetime, interval: timedelta) -> None:
         """Note what the account is told about its currency when it begins to live."""

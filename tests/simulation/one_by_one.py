@@ -1,6 +1,7 @@
 """What recorded traffic leads to when every command is a batch of its own."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -49,7 +50,7 @@ class Comparison:
     def __init__(self, one_by_one: OneByOne) -> None:
         self._one_by_one = one_by_one
         self._position = 0
-        self._is_pending: dict[AccountKey, bool] = {}
+        self._pending_since: dict[AccountKey, datetime | None] = {}
         self._names: dict[int, int] = {}
         self._expected_names: dict[int, int] = {}
 
@@ -79,20 +80,20 @@ class Comparison:
     ) -> None:
         """An account's news are pending after a change, unless the batch ends by telling them."""
         for account in batch.written:
-            self._is_pending[account.key] = account.pending_account_update
+            self._pending_since[account.key] = account.update_pending_since
             before = msgspec.structs.replace(
                 before, accounts=before.accounts | {account.key: account}
             )
         for key, account in after.accounts.items():
             known = before.accounts.get(key)
             if key in updates:
-                self._is_pending[key] = False
+                self._pending_since[key] = None
             elif known is None or known.last_change_seqnum != account.last_change_seqnum:
-                self._is_pending[key] = True
+                self._pending_since[key] = self._pending_since.get(key) or batch.now
 
     def _compare(self, rows: Rows, after: Rows) -> None:
         accounts = {
-            key: msgspec.structs.replace(account, pending_account_update=self._is_pending[key])
+            key: msgspec.structs.replace(account, update_pending_since=self._pending_since[key])
             for key, account in after.accounts.items()
         }
         require_equal("the accounts", rows.accounts, accounts)

@@ -11,18 +11,20 @@ from swpt_accounts.ledger.journal import JournalEntry
 from swpt_accounts.ledger.transfer import PreparedTransfer
 from tests.simulation.rows import Rows
 
+NOT_STORED = ("is_created", "is_changed", "is_update_due")
+STORED = [name for name in Account.__struct_fields__ if name not in NOT_STORED]
+
+_ACCOUNTS = f"SELECT {', '.join(STORED)} FROM account"
 _CHANGES = (
     "SELECT debtor_id, other_creditor_id, change_id, committed_at FROM registered_balance_change"
 )
 _JOURNAL = "SELECT * FROM journal ORDER BY debtor_id, creditor_id, creation_date, journal_number"
 
-NOT_STORED = ("is_created", "is_changed", "is_update_due")
-
 
 def read_rows(session: psycopg.Connection) -> Rows:
     """Return everything that a shard remembers, except for its outbox."""
     with session.transaction(), session.cursor(row_factory=dict_row) as cursor:
-        accounts = [Account(**row) for row in cursor.execute("SELECT * FROM account")]
+        accounts = [Account(**row) for row in cursor.execute(_ACCOUNTS)]
         transfers = [
             PreparedTransfer(**row) for row in cursor.execute("SELECT * FROM prepared_transfer")
         ]

@@ -1,7 +1,7 @@
 """Whether commands are applied one by one, or in batches of any size, the outcome is the same.
 
-Two columns depend on the batches. `account.pending_account_update` is true
-after a change that no AccountUpdate has told of, and one AccountUpdate at the
+Two columns depend on the batches. `account.update_pending_since` is set by
+a change that no AccountUpdate has told of, and one AccountUpdate at the
 end of a batch tells of everything in the batch; so the column is predicted,
 batch by batch. `change_id` comes from a sequence, in which larger batches
 leave other gaps; so change ids are compared by their order. Every other column

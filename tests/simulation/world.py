@@ -15,7 +15,8 @@ from swpt_accounts.ledger.events import Event, FinalizedTransfer, PreparedTransf
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
-from swpt_accounts.protocol.incoming import CONTENT_TYPE, decode
+from swpt_accounts.protocol.decoding import CONTENT_TYPE
+from swpt_accounts.protocol.incoming import decode
 from swpt_accounts.protocol.outgoing import OutgoingMessage
 from tests.simulation.auditor import Auditor
 from tests.simulation.books import AccountBook

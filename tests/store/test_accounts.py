@@ -72,7 +72,7 @@ EXAMPLES: dict[str, Any] = {
     "pending_transfers_count": 2**31 - 1,
     "last_journal_number": 2**63 - 1,
     "is_overflown": True,
-    "pending_account_update": True,
+    "update_pending_since": values.LATEST,
     "last_update_sent_ts": values.EARLIEST,
     "interest_rate": 1e-9,
     "last_interest_rate_change_ts": values.LATEST,

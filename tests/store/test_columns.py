@@ -28,7 +28,11 @@ NOT_STORED = {"is_created", "is_changed", "is_update_due"}
 def types_of(table: str) -> dict[str, str]:
     """Return the types of a table's columns, by the names that the statements use."""
     dialect = sa.create_engine("postgresql+psycopg://").dialect
-    compiled = {c.name: c.type.compile(dialect) for c in db.metadata.tables[table].columns}
+    compiled = {
+        c.name: c.type.compile(dialect)
+        for c in db.metadata.tables[table].columns
+        if not c.info.get("is_unused")
+    }
     return {n: "varchar" if t.startswith("VARCHAR") else TYPES[t] for n, t in compiled.items()}
 
 

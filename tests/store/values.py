@@ -61,7 +61,7 @@ ACCOUNT_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
     "pending_transfers_count": st.integers(0, MAX_INT32),
     "last_journal_number": counts,
     "is_overflown": st.booleans(),
-    "pending_account_update": st.booleans(),
+    "update_pending_since": st.none() | moments,
     "last_update_sent_ts": moments,
     "interest_rate": rates,
     "last_interest_rate_change_ts": moments,

@@ -1,0 +1,79 @@
+"""Messages to be published."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import mapped_column as column
+
+from swpt_accounts.store.models.base import SHORT_LIVED_ROWS, TIMESTAMP, db
+
+
+class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
+    """A message waiting to be published: its ready bytes, and where they go."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
+    lane: Mapped[int] = column(
+        sa.Integer,
+        comment="Which of the concurrent flushers sends the row: its message type, and a spread"
+        " by account.",
+    )
+    exchange: Mapped[str] = column(sa.Text)
+    routing_key: Mapped[str] = column(sa.Text)
+    mandatory: Mapped[bool] = column(sa.Boolean)
+    message_type: Mapped[str] = column(sa.Text)
+    debtor_id: Mapped[int] = column(sa.BigInteger)
+    creditor_id: Mapped[int] = column(sa.BigInteger)
+    coordinator_type: Mapped[str | None] = column(sa.Text)
+    coordinator_id: Mapped[int | None] = column(sa.BigInteger)
+    origin_creditor_id: Mapped[int] = column(
+        sa.BigInteger,
+        comment="The account that caused the message. After a split, it tells which of the two"
+        " shards the message belongs to.",
+    )
+    body: Mapped[bytes] = column(sa.LargeBinary)
+    inserted_at: Mapped[datetime] = column(TIMESTAMP)
+
+    __table_args__: tuple[Any, ...] = (
+        {
+            "comment": "Messages written in the transactions that caused them, and deleted when"
+            " the broker has confirmed them.",
+            "postgresql_with": SHORT_LIVED_ROWS,
+        },
+    )
+
+
+class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
+    """A message that the broker would not take: set aside, and tried again from time to time."""
+
+    __tablename__ = "undelivered_message"
+
+    id: Mapped[int] = column(
+        sa.BigInteger, primary_key=True, autoincrement=False, comment="As it was in the outbox."
+    )
+    lane: Mapped[int] = column(sa.Integer)
+    exchange: Mapped[str] = column(sa.Text)
+    routing_key: Mapped[str] = column(sa.Text)
+    mandatory: Mapped[bool] = column(sa.Boolean)
+    message_type: Mapped[str] = column(sa.Text)
+    debtor_id: Mapped[int] = column(sa.BigInteger)
+    creditor_id: Mapped[int] = column(sa.BigInteger)
+    coordinator_type: Mapped[str | None] = column(sa.Text)
+    coordinator_id: Mapped[int | None] = column(sa.BigInteger)
+    origin_creditor_id: Mapped[int] = column(sa.BigInteger)
+    body: Mapped[bytes] = column(sa.LargeBinary)
+    inserted_at: Mapped[datetime] = column(TIMESTAMP)
+    reason: Mapped[str] = column(sa.Text, comment="Why the broker would not take it, last time.")
+    attempts_count: Mapped[int] = column(sa.Integer)
+    next_attempt_at: Mapped[datetime] = column(TIMESTAMP)
+
+    __table_args__: tuple[Any, ...] = (
+        sa.Index("undelivered_message_next_attempt_at_idx", "next_attempt_at"),
+        {
+            "comment": "Messages that were unroutable or refused, kept out of the others' way"
+            " until they can be delivered.",
+        },
+    )

@@ -1,0 +1,93 @@
+"""What several commands are put together from."""
+
+import gc
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swpt_accounts.ledger.policy import Policy
+    from swpt_accounts.protocol.sharding import Realm
+    from swpt_accounts.settings import Settings
+    from swpt_accounts.web.fetch_client import FetchClient
+    from swpt_accounts.workers.consume import Consumption, Handle
+
+# While one batch is being applied, the next one is on its way.
+_PREFETCHED_BATCHES = 2
+_PREFETCH_COUNT_MAX = 65_535
+
+# How long the broker may take to confirm a page. Much longer than it ever
+# should, since what was not confirmed in time is sent again.
+CONFIRM_TIMEOUT_SECONDS = 60.0
+
+
+def utc_now() -> datetime:
+    """The clock that every worker is given."""
+    return datetime.now(UTC)
+
+
+def policy_of(settings: "Settings") -> "Policy":
+    """Return the operator's delays and limits, as the rules of the ledger see them."""
+    from swpt_accounts.ledger.policy import Policy
+
+    return Policy(
+        message_delay_max=timedelta(days=settings.app_message_max_delay_days),
+        commit_period=timedelta(days=settings.app_prepared_transfer_max_delay_days),
+        intranet_delay_max=timedelta(days=settings.app_intranet_extreme_delay_days),
+        archive_threshold=settings.remove_from_archive_threshold_date,
+        account_update_delay=_account_update_delay(settings),
+        heartbeat_interval=timedelta(days=settings.app_account_heartbeat_days),
+        reminder_interval=timedelta(days=settings.app_prepared_transfer_remainder_days),
+        capitalization_interval_min=timedelta(days=settings.app_min_interest_capitalization_days),
+        interest_to_principal_ratio_max=settings.app_max_interest_to_principal_ratio,
+        deletion_attempts_interval_min=timedelta(days=settings.app_deletion_attempts_min_days),
+    )
+
+
+def _account_update_delay(settings: "Settings") -> timedelta:
+    seconds = settings.app_account_update_delay_seconds
+    if seconds is not None:
+        return timedelta(seconds=seconds)
+    return min(timedelta(hours=1), timedelta(hours=settings.app_accounts_scan_hours))
+
+
+def realm_of(settings: "Settings") -> "Realm":
+    from swpt_accounts.protocol.sharding import Realm
+
+    return Realm.parse(settings.protocol_broker_queue_routing_key)
+
+
+def make_fetch_client(settings: "Settings") -> "FetchClient":
+    from swpt_accounts.web.fetch_client import FetchClient
+
+    return FetchClient(
+        settings.fetch_api_url,
+        timeout_seconds=settings.app_fetch_api_timeout_seconds,
+        connections_max=settings.app_fetch_connections,
+        cache_size=settings.app_fetch_data_cache_size,
+        dns_cache_seconds=settings.app_fetch_dns_cache_seconds,
+    )
+
+
+def make_consumption(url: str, queue: str, handle: "Handle", batch_size_max: int) -> "Consumption":
+    from swpt_accounts.broker.consumer import Consumer
+    from swpt_accounts.broker.publisher import Publisher
+    from swpt_accounts.workers.consume import Consumption
+    from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+
+    window = min(_PREFETCHED_BATCHES * batch_size_max, _PREFETCH_COUNT_MAX)
+    return Consumption(
+        lambda: Consumer(url, queue, prefetch_count=window),
+        handle,
+        DeadLetterOffice(
+            lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS),
+            utc_now,
+            queue=queue,
+        ),
+        batch_size_max=batch_size_max,
+    )
+
+
+def spare_the_garbage_collector() -> None:
+    """Leave what was imported out of its rounds: it will never be garbage."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,170 @@
+"""What all scans have in common: one for each database, stopped by clocks that are in doubt."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import msgspec
+import psycopg
+
+from swpt_accounts.broker.connection import BrokerLost
+from swpt_accounts.broker.publisher import Publisher
+from swpt_accounts.store import scans
+from swpt_accounts.store.clock import TimeUncertain, require_agreement
+from swpt_accounts.store.connection import connect
+from swpt_accounts.store.transaction import (
+    Conflict,
+    DatabaseUnavailable,
+    Transaction,
+    translated_errors,
+)
+from swpt_accounts.workers.backoff import Backoff
+from swpt_accounts.workers.chore_sender import ChoreSender
+from swpt_accounts.workers.stopping import Stopping
+
+logger = logging.getLogger(__name__)
+
+CLOCK_SKEW_MAX: Final = timedelta(minutes=1)
+CLOCK_PAUSE_SECONDS: Final = 10.0
+CLAIM_SECONDS: Final = 2.0
+"""So often a second scan looks whether the first one is still there."""
+CONGESTION_SECONDS: Final = 1.0
+_REMINDER_SECONDS: Final = 300.0
+
+# A scan only remembers where it is. If that is lost, it looks at a page again.
+_NEED_NOT_LAST: Final = "SET synchronous_commit = off"
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What a step of a scan works with; the moment is the same for all of the step."""
+
+    statements: Transaction
+    chores: ChoreSender
+    now: datetime
+
+
+class Task(Protocol):
+    """Something that a scan does again and again."""
+
+    def begin(self, session: Session) -> None:
+        """Find out where to go on: at the start, and after a server was lost."""
+
+    def step(self, session: Session) -> float:
+        """Do a bounded piece of work; return the seconds until the next piece is due."""
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether everything has been looked at, at least once."""
+
+
+class Scanner:
+    """Runs the tasks of one scan, on a connection that nobody else has for this scan."""
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        tasks: Sequence[Task],
+        *,
+        postgres_url: str,
+        make_publisher: Callable[[], Publisher],
+        chores_queue: str,
+        clock: Callable[[], datetime],
+        quit_early: bool = False,
+    ) -> None:
+        """`number` tells the scan from others; `make_publisher` returns one not started yet.
+
+        With `quit_early` the scan ends when every task has looked at everything once.
+        """
+        self._name = name
+        self._number = number
+        self._tasks = tasks
+        self._postgres_url = postgres_url
+        self._make_publisher = make_publisher
+        self._chores_queue = chores_queue
+        self._clock = clock
+        self._quit_early = quit_early
+        self._backoff = Backoff()
+
+    def run(self, stopping: Stopping) -> None:
+        """Scan until stopping is requested."""
+        while not stopping.requested:
+            try:
+                self._run(stopping)
+            except TimeUncertain as error:
+                logger.error("%s has stopped: %s", self._name, error)
+                stopping.wait(CLOCK_PAUSE_SECONDS)
+            except (BrokerLost, DatabaseUnavailable, Conflict) as error:
+                pause = self._backoff.next_pause()
+                logger.warning(
+                    "%s is interrupted (%s); again in %.1f seconds", self._name, error, pause
+                )
+                stopping.wait(pause)
+            else:
+                return
+
+    def _run(self, stopping: Stopping) -> None:
+        with (
+            translated_errors(),
+            connect(self._postgres_url, application_name=self._name, autocommit=True) as connection,
+        ):
+            connection.execute(_NEED_NOT_LAST)
+            if not self._await_claim(connection, stopping):
+                return
+            publisher = self._make_publisher()
+            try:
+                publisher.start()
+                statements = Transaction(connection.cursor())
+                chores = ChoreSender(publisher, self._chores_queue)
+                self._work(statements, chores, stopping)
+            finally:
+                publisher.stop()
+
+    def _await_claim(self, connection: psycopg.Connection, stopping: Stopping) -> bool:
+        """Wait until no other process runs this scan; False when stopping."""
+        next_word = 0.0
+        while not stopping.requested:
+            if scans.claim(connection, self._number):
+                logger.info("%s begins", self._name)
+                return True
+            if time.monotonic() >= next_word:
+                next_word = time.monotonic() + _REMINDER_SECONDS
+                logger.warning(
+                    "%s waits: it is run already, by %s. There can be only one for a database.",
+                    self._name,
+                    scans.holder(connection, self._number),
+                )
+            stopping.wait(CLAIM_SECONDS * random.uniform(0.5, 1.0))
+        return False
+
+    def _work(self, statements: Transaction, chores: ChoreSender, stopping: Stopping) -> None:
+        for task in self._tasks:
+            task.begin(self._session(statements, chores))
+        due = [time.monotonic()] * len(self._tasks)
+        while not (self._quit_early and all(task.is_done for task in self._tasks)):
+            index = due.index(min(due))
+            if stopping.wait(max(0.0, due[index] - time.monotonic())):
+                return
+            self._await_room(chores, stopping)
+            began = time.monotonic()
+            pause = self._tasks[index].step(self._session(statements, chores))
+            due[index] = began + pause
+            self._backoff.reset()
+
+    def _await_room(self, chores: ChoreSender, stopping: Stopping) -> None:
+        if chores.is_congested:
+            logger.warning(
+                "%s waits: there are %d chores in the queue already",
+                self._name,
+                chores.waiting_count(),
+            )
+            while chores.is_congested and not stopping.wait(CONGESTION_SECONDS):
+                pass
+
+    def _session(self, statements: Transaction, chores: ChoreSender) -> Session:
+        """Look at the clocks; raise `TimeUncertain` unless they can be believed."""
+        now = require_agreement(statements, self._clock, CLOCK_SKEW_MAX)
+        return Session(statements, chores, now)
