@@ -25,7 +25,8 @@ CREATE TABLE scan (
     position bigint[] NOT NULL DEFAULT '{}',
     rows_count bigint NOT NULL DEFAULT 0,
     previous_rows_count bigint NOT NULL DEFAULT 0,
-    began_at timestamptz NOT NULL
+    began_at timestamptz NOT NULL,
+    saved_at timestamptz NOT NULL
 )
 """
 
@@ -43,6 +44,7 @@ COLUMN_COMMENTS = {
     "scan.rows_count": "Rows looked at in this pass.",
     "scan.previous_rows_count": "Rows looked at in the whole pass before.",
     "scan.began_at": "When this pass began.",
+    "scan.saved_at": "When this row was written.",
 }
 
 

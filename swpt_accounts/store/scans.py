@@ -23,14 +23,16 @@ _LOAD: Final = """
     SELECT position, rows_count, previous_rows_count, began_at FROM scan WHERE name = %s
 """
 _SAVE: Final = """
-    INSERT INTO scan (name, position, rows_count, previous_rows_count, began_at)
-    VALUES (%s, %s::bigint[], %s, %s, %s)
+    INSERT INTO scan (name, position, rows_count, previous_rows_count, began_at, saved_at)
+    VALUES (%s, %s::bigint[], %s, %s, %s, %s)
     ON CONFLICT (name) DO UPDATE
     SET position = excluded.position,
         rows_count = excluded.rows_count,
         previous_rows_count = excluded.previous_rows_count,
-        began_at = excluded.began_at
+        began_at = excluded.began_at,
+        saved_at = excluded.saved_at
 """
+_LAST_SAVED: Final = "SELECT saved_at FROM scan WHERE name = %s"
 _ESTIMATE: Final = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass"
 
 
@@ -67,7 +69,13 @@ def load(transaction: Transaction, name: str, now: datetime) -> Progress:
     return Progress(began_at, tuple(position), rows_count, previous_rows_count)
 
 
-def save(transaction: Transaction, name: str, progress: Progress) -> None:
+def last_saved(transaction: Transaction, name: str) -> datetime | None:
+    """Return when the scan was last at work, or None when it never was."""
+    rows = transaction.fetch(_LAST_SAVED, (name,))
+    return rows[0][0] if rows else None
+
+
+def save(transaction: Transaction, name: str, progress: Progress, now: datetime) -> None:
     """Remember how far the scan has come."""
     transaction.execute(
         _SAVE,
@@ -77,6 +85,7 @@ def save(transaction: Transaction, name: str, progress: Progress) -> None:
             progress.rows_count,
             progress.previous_rows_count,
             progress.began_at,
+            now,
         ),
     )
 

@@ -32,6 +32,12 @@ CLOCK_PAUSE_SECONDS: Final = 10.0
 CLAIM_SECONDS: Final = 2.0
 """So often a second scan looks whether the first one is still there."""
 CONGESTION_SECONDS: Final = 1.0
+
+ABSENCE_MAX: Final = timedelta(days=90)
+"""A scan that has not been at work for longer than this doubts the clock, and waits a while."""
+
+ABSENCE_SECONDS: Final = 3600.0
+
 _REMINDER_SECONDS: Final = 300.0
 
 # A scan only remembers where it is. If that is lost, it looks at a page again.
@@ -88,6 +94,8 @@ class Scanner:
         self._clock = clock
         self._quit_early = quit_early
         self._backoff = Backoff()
+        self._started = time.monotonic()
+        self._next_complaint = 0.0
 
     def run(self, stopping: Stopping) -> None:
         """Scan until stopping is requested."""
@@ -95,7 +103,7 @@ class Scanner:
             try:
                 self._run(stopping)
             except TimeUncertain as error:
-                logger.error("%s has stopped: %s", self._name, error)
+                self._complain(error)
                 stopping.wait(CLOCK_PAUSE_SECONDS)
             except (BrokerLost, DatabaseUnavailable, Conflict) as error:
                 pause = self._backoff.next_pause()
@@ -105,6 +113,11 @@ class Scanner:
                 stopping.wait(pause)
             else:
                 return
+
+    def _complain(self, error: TimeUncertain) -> None:
+        if time.monotonic() >= self._next_complaint:
+            self._next_complaint = time.monotonic() + _REMINDER_SECONDS
+            logger.error("%s has stopped: %s", self._name, error)
 
     def _run(self, stopping: Stopping) -> None:
         with (
@@ -141,6 +154,7 @@ class Scanner:
         return False
 
     def _work(self, statements: Transaction, chores: ChoreSender, stopping: Stopping) -> None:
+        self._require_presence(statements)
         for task in self._tasks:
             task.begin(self._session(statements, chores))
         due = [time.monotonic()] * len(self._tasks)
@@ -153,6 +167,22 @@ class Scanner:
             pause = self._tasks[index].step(self._session(statements, chores))
             due[index] = began + pause
             self._backoff.reset()
+
+    def _require_presence(self, statements: Transaction) -> None:
+        """Doubt a clock that says that nobody has been here for months.
+
+        It may have been set wrong while the machine was off. Then everything
+        would seem to be due.
+        """
+        last = scans.last_saved(statements, self._name)
+        now = self._clock()
+        waited = time.monotonic() - self._started
+        if last is not None and now - last > ABSENCE_MAX and waited < ABSENCE_SECONDS:
+            raise TimeUncertain(
+                f"by the clock, which says {now.isoformat()}, it was last at work {now - last} ago."
+                f" If that is wrong, set the clock right; if it is right, there is nothing to do:"
+                f" the scan begins in {ABSENCE_SECONDS - waited:.0f} seconds"
+            )
 
     def _await_room(self, chores: ChoreSender, stopping: Stopping) -> None:
         if chores.is_congested:

@@ -102,7 +102,7 @@ class Walk:
             pause = count_max / self._pace
         else:
             pause = self._end_pass(progress, session)
-        scans.save(session.statements, self._name, progress)
+        scans.save(session.statements, self._name, progress, session.now)
         return pause * random.uniform(1 - JITTER, 1 + JITTER)
 
     @property
@@ -131,7 +131,7 @@ class Walk:
         """Return how long to wait until the next pass begins."""
         now = time.monotonic()
         seconds = now - self._pass_began
-        is_news = seconds >= WORD_SECONDS or self._found.total() > 0
+        is_news = self._pass_seconds >= WORD_SECONDS or self._found.total() > 0
         logger.log(
             logging.INFO if is_news else logging.DEBUG,
             "%s: a pass over %s rows has taken %.1f seconds; due were: %s",

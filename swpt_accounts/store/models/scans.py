@@ -29,6 +29,7 @@ class ScanRow(db.Model):  # type: ignore[name-defined,misc]
         sa.BigInteger, server_default=ZERO, comment="Rows looked at in the whole pass before."
     )
     began_at: Mapped[datetime] = column(TIMESTAMP, comment="When this pass began.")
+    saved_at: Mapped[datetime] = column(TIMESTAMP, comment="When this row was written.")
 
     __table_args__: tuple[Any, ...] = (
         {"comment": "Where the scans of this shard stand. To lose it only costs some repetition."},
