@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 CLOCK_SKEW_MAX: Final = timedelta(minutes=1)
 CLOCK_PAUSE_SECONDS: Final = 10.0
+REST: Final = 1.0
+"""How long to rest after a step, compared with the time that the step took. So the database is
+left to others for half of the time, and for longer when it is slow."""
+
 CLAIM_SECONDS: Final = 2.0
 """So often a second scan looks whether the first one is still there."""
 CONGESTION_SECONDS: Final = 1.0
@@ -165,7 +169,8 @@ class Scanner:
             self._await_room(chores, stopping)
             began = time.monotonic()
             pause = self._tasks[index].step(self._session(statements, chores))
-            due[index] = began + pause
+            ended = time.monotonic()
+            due[index] = max(began + pause, ended + REST * (ended - began))
             self._backoff.reset()
 
     def _require_presence(self, statements: Transaction) -> None:
