@@ -25,11 +25,7 @@ from swpt_accounts.cli.preparing import (
     subscribe,
     unsubscribe,
 )
-from swpt_accounts.cli.scanning import (
-    scan_accounts,
-    scan_prepared_transfers,
-    scan_registered_balance_changes,
-)
+from swpt_accounts.cli.scanning import SCAN_COMMANDS
 from swpt_accounts.cli.settings_table import settings_command
 
 
@@ -49,9 +45,7 @@ for _command in (
     consume_messages,
     *FLUSH_COMMANDS,
     consume_chore_messages,
-    scan_accounts,
-    scan_prepared_transfers,
-    scan_registered_balance_changes,
+    *SCAN_COMMANDS,
     dead_letters,
     subscribe,
     unsubscribe,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -72,13 +72,7 @@ def _consuming_options(prefix: str) -> Callable[[Callable[..., None]], Callable[
 @_consuming_options("PROTOCOL_BROKER")
 @click.option("--draining-mode", is_flag=True, help="Not part of this version.")
 def consume_messages(
-    url: str | None,
-    queue: str | None,
-    processes: int | None,
-    prefetch_count: int | None,
-    threads: int | None,
-    prefetch_size: int | None,
-    draining_mode: bool,
+    threads: int | None, prefetch_size: int | None, draining_mode: bool, **options: Any
 ) -> None:
     """Consume SMP messages and apply them, until signalled. Always exits with 1."""
     if draining_mode:
@@ -86,32 +80,14 @@ def consume_messages(
     settings = begin()
     _tell_what_has_no_effect(threads, prefetch_size)
     _tell_what_is_missing(settings)
-    # Here 0 has always meant "as the environment says", which may say 0.
-    processes = processes or settings.protocol_broker_processes
-    _idle_without_processes(processes, "PROTOCOL_BROKER_PROCESSES")
     from swpt_accounts import wiring
 
-    with exit_when_server_is_lost(settings):
-        wiring.consume_messages(
-            settings,
-            url=url or settings.protocol_broker_url,
-            queue=queue or settings.protocol_broker_queue,
-            processes=processes,
-            prefetch_count=prefetch_count or settings.protocol_broker_prefetch_count,
-        )
-    raise SystemExit(WORK_ENDED)
+    _consume(settings, "PROTOCOL_BROKER", wiring.consume_messages, **options)
 
 
 @click.command("consume_chore_messages")
 @_consuming_options("CHORES_BROKER")
-def consume_chore_messages(
-    url: str | None,
-    queue: str | None,
-    processes: int | None,
-    prefetch_count: int | None,
-    threads: int | None,
-    prefetch_size: int | None,
-) -> None:
+def consume_chore_messages(threads: int | None, prefetch_size: int | None, **options: Any) -> None:
     """Consume chores and do what is due, until signalled. Always exits with 1.
 
     Chores are sent by the scans: interest payments, changes of interest rates,
@@ -119,28 +95,42 @@ def consume_chore_messages(
     """
     del threads, prefetch_size
     settings = begin()
-    processes = processes or settings.chores_broker_processes
-    _idle_without_processes(processes, "CHORES_BROKER_PROCESSES")
     from swpt_accounts import wiring
 
-    with exit_when_server_is_lost(settings):
-        wiring.consume_chores(
-            settings,
-            url=url or settings.chores_broker_url,
-            queue=queue or settings.chores_broker_queue,
-            processes=processes,
-            prefetch_count=prefetch_count or settings.chores_broker_prefetch_count,
-        )
-    raise SystemExit(WORK_ENDED)
+    _consume(settings, "CHORES_BROKER", wiring.consume_chores, **options)
 
 
-def _idle_without_processes(processes: int, variable: str) -> None:
-    """Do nothing until signalled, and exit, if there are to be no processes."""
+def _consume(
+    settings: Settings,
+    prefix: str,
+    consume: Callable[..., int],
+    *,
+    url: str | None,
+    queue: str | None,
+    processes: int | None,
+    prefetch_count: int | None,
+) -> NoReturn:
+    """Consume, or idle if there are to be no processes; options take the place of settings."""
+
+    def setting(name: str) -> Any:
+        return getattr(settings, f"{prefix}_{name}".lower())
+
+    # Here 0 has always meant "as the environment says", which may say 0.
+    processes = processes or setting("PROCESSES")
     if processes == 0:
         hold_signals()
-        logger.info("%s is 0: idling until signalled", variable)
+        logger.info("%s_PROCESSES is 0: idling until signalled", prefix)
         idle_until_signalled()
         raise SystemExit(WORK_ENDED)
+    with exit_when_server_is_lost(settings):
+        consume(
+            settings,
+            url=url or setting("URL"),
+            queue=queue or setting("QUEUE"),
+            processes=processes,
+            prefetch_count=prefetch_count or setting("PREFETCH_COUNT"),
+        )
+    raise SystemExit(WORK_ENDED)
 
 
 def _tell_what_has_no_effect(threads: int | None, prefetch_size: int | None) -> None:

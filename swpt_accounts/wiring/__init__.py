@@ -16,12 +16,7 @@ from swpt_accounts.wiring.preparation import (
     subscribe,
     unsubscribe,
 )
-from swpt_accounts.wiring.upkeep import (
-    consume_chores,
-    scan_accounts,
-    scan_prepared_transfers,
-    scan_registered_balance_changes,
-)
+from swpt_accounts.wiring.upkeep import consume_chores, scan
 
 __all__ = [
     "await_migrations",
@@ -34,9 +29,7 @@ __all__ = [
     "list_dead_letters",
     "make_web_app",
     "policy_of",
-    "scan_accounts",
-    "scan_prepared_transfers",
-    "scan_registered_balance_changes",
+    "scan",
     "send_back_dead_letters",
     "subscribe",
     "unsubscribe",

@@ -1,7 +1,8 @@
 """Commands that find out what time has made due, and do it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from swpt_accounts.workers.scanner import Task
 
 _LOWEST_PRIORITY = 19
-
-# These never change: two versions of a scan must not run at the same time.
-_SCAN_NUMBERS = {
-    "scan_accounts": 1,
-    "scan_prepared_transfers": 2,
-    "scan_registered_balance_changes": 3,
-}
 
 
 def consume_chores(
@@ -61,73 +55,76 @@ def consume_chores(
     return supervisor.run(processes, work)
 
 
-def scan_accounts(settings: "Settings", *, pass_duration: timedelta, quit_early: bool) -> int:
-    """Find out what is due on accounts, until stopped."""
-    from swpt_accounts.workers.scan_accounts import AllAccounts, WaitingAccounts
-    from swpt_accounts.workers.walk import Walk
-
-    realm, policy = realm_of(settings), policy_of(settings)
-    fetch_client = make_fetch_client(settings)
-    tasks = (
-        WaitingAccounts(realm, policy.account_update_delay),
-        Walk(
-            "scan_accounts",
-            AllAccounts(realm, policy, fetch_client.gather),
-            pass_duration,
-        ),
-    )
-    try:
-        return _scan(settings, "scan_accounts", tasks, quit_early=quit_early)
-    finally:
-        fetch_client.close()
-
-
-def scan_prepared_transfers(
-    settings: "Settings", *, pass_duration: timedelta, quit_early: bool
-) -> int:
-    """Find out which coordinators are to be reminded of prepared transfers, until stopped."""
-    from swpt_accounts.workers.scan_transfers import AllTransfers
-    from swpt_accounts.workers.walk import Walk
-
-    rows = AllTransfers(realm_of(settings), policy_of(settings))
-    task = Walk("scan_prepared_transfers", rows, pass_duration)
-    return _scan(settings, "scan_prepared_transfers", (task,), quit_early=quit_early)
-
-
-def scan_registered_balance_changes(
-    settings: "Settings", *, pass_duration: timedelta, quit_early: bool
-) -> int:
-    """Forget registered balance changes that cannot come again, until stopped."""
-    from swpt_accounts.workers.scan_changes import AllChanges
-    from swpt_accounts.workers.walk import Walk
-
-    rows = AllChanges(settings.remove_from_archive_threshold_date)
-    task = Walk("scan_registered_balance_changes", rows, pass_duration)
-    return _scan(settings, "scan_registered_balance_changes", (task,), quit_early=quit_early)
-
-
-def _scan(settings: "Settings", name: str, tasks: "Sequence[Task]", *, quit_early: bool) -> int:
+def scan(settings: "Settings", name: str, *, pass_duration: timedelta, quit_early: bool) -> int:
+    """Run the scan of that name until stopped; each pass takes `pass_duration`."""
     from swpt_accounts.broker.publisher import Publisher
     from swpt_accounts.workers import supervisor
     from swpt_accounts.workers.scanner import Scanner
     from swpt_accounts.workers.steady_clock import SteadyClock
     from swpt_accounts.workers.stopping import Stopping
 
+    number, make_tasks = _SCANS[name]
+
     def work(stopping: Stopping) -> None:
         spare_the_garbage_collector()
         # Whatever else there is to do on this machine goes first.
         os.nice(_LOWEST_PRIORITY)
-        Scanner(
-            name,
-            _SCAN_NUMBERS[name],
-            tasks,
-            postgres_url=settings.postgres_url,
-            make_publisher=lambda: Publisher(
-                settings.chores_broker_url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS
-            ),
-            chores_queue=settings.chores_broker_queue,
-            clock=SteadyClock(utc_now),
-            quit_early=quit_early,
-        ).run(stopping)
+        with ExitStack() as resources:
+            Scanner(
+                name,
+                number,
+                make_tasks(settings, pass_duration, resources),
+                postgres_url=settings.postgres_url,
+                make_publisher=lambda: Publisher(
+                    settings.chores_broker_url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS
+                ),
+                chores_queue=settings.chores_broker_queue,
+                clock=SteadyClock(utc_now),
+                quit_early=quit_early,
+            ).run(stopping)
 
     return supervisor.run(1, work)
+
+
+def _look_at_accounts(
+    settings: "Settings", pass_duration: timedelta, resources: ExitStack
+) -> "Sequence[Task]":
+    from swpt_accounts.workers.scan_accounts import AllAccounts, WaitingAccounts
+    from swpt_accounts.workers.walk import Walk
+
+    realm, policy = realm_of(settings), policy_of(settings)
+    fetch_client = make_fetch_client(settings)
+    resources.callback(fetch_client.close)
+    rows = AllAccounts(realm, policy, fetch_client.gather)
+    return (
+        WaitingAccounts(realm, policy.account_update_delay),
+        Walk("scan_accounts", rows, pass_duration),
+    )
+
+
+def _look_at_transfers(
+    settings: "Settings", pass_duration: timedelta, _resources: ExitStack
+) -> "Sequence[Task]":
+    from swpt_accounts.workers.scan_transfers import AllTransfers
+    from swpt_accounts.workers.walk import Walk
+
+    rows = AllTransfers(realm_of(settings), policy_of(settings))
+    return (Walk("scan_prepared_transfers", rows, pass_duration),)
+
+
+def _look_at_changes(
+    settings: "Settings", pass_duration: timedelta, _resources: ExitStack
+) -> "Sequence[Task]":
+    from swpt_accounts.workers.scan_changes import AllChanges
+    from swpt_accounts.workers.walk import Walk
+
+    rows = AllChanges(settings.remove_from_archive_threshold_date)
+    return (Walk("scan_registered_balance_changes", rows, pass_duration),)
+
+
+# The numbers never change: two versions of a scan must not run at the same time.
+_SCANS: "dict[str, tuple[int, Callable[[Settings, timedelta, ExitStack], Sequence[Task]]]]" = {
+    "scan_accounts": (1, _look_at_accounts),
+    "scan_prepared_transfers": (2, _look_at_transfers),
+    "scan_registered_balance_changes": (3, _look_at_changes),
+}
