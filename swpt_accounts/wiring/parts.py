@@ -51,12 +51,14 @@ def _account_update_delay(settings: "Settings") -> timedelta:
 
 
 def realm_of(settings: "Settings") -> "Realm":
+    """Return which accounts belong to this shard."""
     from swpt_accounts.protocol.sharding import Realm
 
     return Realm.parse(settings.protocol_broker_queue_routing_key)
 
 
 def make_fetch_client(settings: "Settings") -> "FetchClient":
+    """Return who asks other shards; it belongs to the thread and process that uses it first."""
     from swpt_accounts.web.fetch_client import FetchClient
 
     return FetchClient(
@@ -69,6 +71,7 @@ def make_fetch_client(settings: "Settings") -> "FetchClient":
 
 
 def make_consumption(url: str, queue: str, handle: "Handle", batch_size_max: int) -> "Consumption":
+    """Return what takes batches from the queue and buries what cannot be applied."""
     from swpt_accounts.broker.consumer import Consumer
     from swpt_accounts.broker.publisher import Publisher
     from swpt_accounts.workers.consume import Consumption
