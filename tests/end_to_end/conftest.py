@@ -11,19 +11,24 @@ from tests.workers.databases import temporary_database
 
 
 @pytest.fixture(scope="module")
+def variables() -> dict[str, str]:
+    """The settings of the node, beside its servers; modules may have their own."""
+    return {"PROTOCOL_BROKER_PROCESSES": "2", "FLUSH_PROCESSES": "2"}
+
+
+@pytest.fixture(scope="module")
 def node(
-    administrator: psycopg.Connection, postgres_server_url: str, vhost_urls: Iterator[str]
+    administrator: psycopg.Connection,
+    postgres_server_url: str,
+    vhost_urls: Iterator[str],
+    variables: dict[str, str],
 ) -> Iterator[Node]:
     """A node that has been configured, but not started."""
     with (
         temporary_database(administrator, postgres_server_url) as postgres_url,
         empty_vhost(next(vhost_urls)) as broker_url,
     ):
-        node = Node(
-            postgres_url,
-            broker_url,
-            {"PROTOCOL_BROKER_PROCESSES": "2", "FLUSH_PROCESSES": "2"},
-        )
+        node = Node(postgres_url, broker_url, variables)
         node.configure()
         yield node
 

@@ -62,8 +62,9 @@ def await_principals(peers: Peers, transfers_count: int) -> dict[int, int]:
     def are_complete(heard: list[Received]) -> bool:
         return len(audit_chains(heard)) >= transfers_count
 
+    peers.hear_until("all transfers", are_complete)
     latest: dict[int, tuple[int, int]] = {}
-    for document in (r.document for r in peers.hear_until("all transfers", are_complete)):
+    for document in (r.document for r in peers.heard):
         if document["type"] == "AccountTransfer":
             link = document["transfer_number"], document["principal"]
             latest[document["creditor_id"]] = max(latest.get(document["creditor_id"], link), link)

@@ -4,12 +4,13 @@ import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.end_to_end import shapes
 from tests.workers.wire import Received, Wire
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 CREDITORS_AGENT = 0x000002
 """The highest 24 bits of the ids of all creditors."""
@@ -117,6 +118,28 @@ class Peers:
         }
         return self.send("FinalizeTransfer", prepared["creditor_id"], **{**defaults, **fields})
 
+    def change_balance(self, creditor_id: int, amount: int, **fields: Any) -> Document:
+        """Send what another shard sends when it has debited an account of its own."""
+        defaults = {
+            "change_id": next(self._request_ids),
+            "coordinator_type": "direct",
+            "transfer_note_format": "",
+            "transfer_note": "",
+            "committed_at": now(),
+            "principal_delta": amount,
+            "other_creditor_id": creditor(999_999),
+        }
+        return self.send("PendingBalanceChange", creditor_id, **{**defaults, **fields})
+
+    def send_chore(
+        self, queue: str, message_type: str, body: bytes, content_type: str = "application/json"
+    ) -> None:
+        """Put into a queue what a node sends to itself."""
+        self._wire.publish(
+            body, message_type, exchange="", routing_key=queue, content_type=content_type
+        )
+        self._wire.flush()
+
     # -- what they hear ----------------------------------------------------
 
     def expect(self, message_type: str, creditor_id: int, **fields: Any) -> Document:
@@ -149,20 +172,39 @@ class Peers:
         self.unexpected.remove(received)
         return received.document
 
-    def hear_until(self, what: str, condition: Callable[[list[Received]], bool]) -> list[Received]:
-        """Wait until the condition on all that has come so far is true; return all of it."""
+    def hear_until(self, what: str, condition: Callable[[list[Received]], T]) -> T:
+        """Wait until the condition on all that has come so far is true; return what it returns."""
 
-        def ours(_received: list[Received]) -> list[Received]:
+        def ours(_received: list[Received]) -> T:
             self._take()
-            return self.heard if condition(self.heard) else []
+            return condition(self.heard)
 
         return self._wire.receive(what, ours)
+
+    def documents(self, message_type: str, creditor_id: int, **fields: Any) -> list[Document]:
+        """All that has come so far of the type for the account, as far as it has these fields."""
+        wanted = {"type": message_type, "creditor_id": creditor_id, **fields}
+        return [r.document for r in self.heard if wanted.items() <= r.document.items()]
+
+    def await_documents(
+        self, message_type: str, creditor_id: int, count: int = 1, **fields: Any
+    ) -> list[Document]:
+        """Wait until so many of these have come, whatever else comes; return all of them."""
+
+        def enough(_heard: list[Received]) -> list[Document]:
+            found = self.documents(message_type, creditor_id, **fields)
+            return found if len(found) >= count else []
+
+        return self.hear_until(f"{count} {message_type} for {creditor_id} with {fields}", enough)
 
     def hear_all(self) -> list[Received]:
         """Return all that has come and all that is in the queues by now."""
         self._wire.catch_up()
         self._take()
         return self.heard
+
+    def dead_letters(self, queue: str) -> list[Received]:
+        return self._wire.dead_letters(queue)
 
     def consumers_count(self, queue: str) -> int:
         return self._wire.consumers_count(queue)

@@ -4,25 +4,38 @@ import http.client
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.end_to_end.shapes import sharding_bits
 
 
-@contextmanager
-def proxy(ports: Mapping[str, int]) -> Iterator[tuple[str, list[str]]]:
-    """Serve, as long as the block runs; `ports` are the shards' own, by their first bits.
+@dataclass
+class Proxy:
+    """Where the proxy is, and the paths that it has been asked for."""
 
-    Gives the proxy's URL, and the list of paths that it is asked for.
-    """
-    asked: list[str] = []
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+    is_out_of_order: bool = False
+    """Whether it answers with nothing but an error."""
+
+
+@contextmanager
+def proxy(ports: Mapping[str, int]) -> Iterator[Proxy]:
+    """Serve, as long as the block runs; `ports` are the shards' own, by their first bits."""
+    described = Proxy()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked.append(self.path)
+            described.asked.append(self.path)
+            if described.is_out_of_order:
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             _, accounts, debtor_id, creditor_id, _ = self.path.split("/")
             assert accounts == "accounts"
             bits = f"{sharding_bits(int(debtor_id), int(creditor_id)):032b}"
@@ -47,7 +60,8 @@ def proxy(ports: Mapping[str, int]) -> Iterator[tuple[str, list[str]]]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        described.url = f"http://127.0.0.1:{server.server_port}"
+        yield described
     finally:
         server.shutdown()
         thread.join()

@@ -77,3 +77,45 @@ def test_subscribing_and_unsubscribing(node: Node, wire: Wire) -> None:
         wire.stop_consuming()
         assert program.wait() == 0
     assert run("delete_queue", "--queue", queue, **environment).returncode == 0
+
+
+def test_old_balance_changes_are_forgotten_and_others_remembered(node: Node, peers: Peers) -> None:
+    """What has been forgotten would be applied again, if it came again."""
+    environment = {
+        **node.environment,
+        "REMOVE_FROM_ARCHIVE_THRESHOLD_DATE": "2002-01-01",
+        "APP_REGISTERED_BALANCE_CHANGES_SCAN_DAYS": "0",
+    }
+    alice, bob, carol = creditor(1), creditor(2), creditor(3)
+    years = {alice: 2001, bob: 2003}
+
+    def send_changes() -> None:
+        """Carol's is a new one each time, and told after the others, which came before."""
+        for creditor_id, year in years.items():
+            peers.change_balance(
+                creditor_id,
+                100,
+                change_id=creditor_id,
+                committed_at=f"{year}-01-01T00:00:00+00:00",
+                other_creditor_id=creditor(4),
+            )
+        peers.change_balance(carol, 100, other_creditor_id=creditor(5))
+
+    with (
+        Program([ENTRYPOINT, "consume_messages"], node.environment),
+        Program([ENTRYPOINT, "flush_all", "--processes", "1"], node.environment),
+    ):
+        for heard_count in (1, 2):
+            send_changes()
+            peers.await_documents("AccountTransfer", carol, heard_count)
+        scan = run("scan_registered_balance_changes", "--quit-early", **environment)
+        assert scan.returncode == 1
+        assert "1 removed" in scan.stdout
+        send_changes()
+        peers.await_documents("AccountTransfer", carol, 3)
+        for creditor_id, principal in ((alice, 200), (bob, 100)):
+            configured = peers.configure(creditor_id)
+            [update] = peers.await_documents(
+                "AccountUpdate", creditor_id, last_config_ts=configured["ts"]
+            )
+            assert update["principal"] == principal

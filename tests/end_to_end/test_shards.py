@@ -1,87 +1,32 @@
 """Two shards of one authority: one broker, two databases, and a proxy between them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import psycopg
 import pytest
 
-from tests.cli.programs import Program
-from tests.end_to_end.nodes import Node, empty_vhost, processes
+from tests.end_to_end.nodes import processes
 from tests.end_to_end.payments import await_principals, make_payments
-from tests.end_to_end.peers import Peers, a_new_debtor, creditor
-from tests.end_to_end.proxy import proxy
-from tests.end_to_end.shapes import sharding_bits
-from tests.workers.databases import temporary_database
+from tests.end_to_end.peers import Peers
+from tests.end_to_end.shards import Authority, Currency, new_currency, running_authority
 from tests.workers.waiting import eventually
-
-
-@dataclass
-class Authority:
-    """Its shards, by the first bit of the accounts' hashes, and what runs them."""
-
-    shards: dict[str, Node]
-    programs: dict[str, Program]
-    questions: list[str]
-
-    @property
-    def broker_url(self) -> str:
-        return self.shards["0"].broker_url
 
 
 @pytest.fixture(scope="module")
 def authority(
     administrator: psycopg.Connection, postgres_server_url: str, vhost_urls: Iterator[str]
 ) -> Iterator[Authority]:
-    with (
-        temporary_database(administrator, postgres_server_url) as first_url,
-        temporary_database(administrator, postgres_server_url) as second_url,
-        empty_vhost(next(vhost_urls)) as broker_url,
-    ):
-        shards = {
-            bit: Node(
-                postgres_url,
-                broker_url,
-                {"PROTOCOL_BROKER_QUEUE_ROUTING_KEY": f"{bit}.#"},
-            )
-            for bit, postgres_url in (("0", first_url), ("1", second_url))
-        }
-        with proxy({bit: shard.port for bit, shard in shards.items()}) as (url, questions):
-            for shard in shards.values():
-                shard.variables["FETCH_API_URL"] = url
-                shard.configure()
-            with shards["0"].running() as first, shards["1"].running() as second:
-                yield Authority(shards, {"0": first, "1": second}, questions)
-
-
-def shard_of(debtor_id: int, creditor_id: int) -> str:
-    return f"{sharding_bits(debtor_id, creditor_id):032b}"[0]
-
-
-@dataclass
-class Currency:
-    """A debtor whose root account is in one shard, with creditors in both."""
-
-    peers: Peers
-    here: list[int]
-    there: list[int]
+    with running_authority(
+        administrator, postgres_server_url, next(vhost_urls), variables={}
+    ) as authority:
+        yield authority
 
 
 @pytest.fixture(params=["0", "1"])
 def currency(authority: Authority, request: pytest.FixtureRequest) -> Iterator[Currency]:
-    root_shard = request.param
-    debtor_id = a_new_debtor()
-    while shard_of(debtor_id, 0) != root_shard:
-        debtor_id = a_new_debtor()
-    peers = Peers(authority.broker_url, debtor_id)
-    creditors = [creditor(number) for number in range(1, 30)]
-    yield Currency(
-        peers,
-        [n for n in creditors if shard_of(debtor_id, n) == root_shard],
-        [n for n in creditors if shard_of(debtor_id, n) != root_shard],
-    )
-    peers.close()
+    with new_currency(authority.broker_url, root_shard=request.param) as currency:
+        yield currency
 
 
 def test_a_new_account_gets_the_interest_rate_of_a_root_account_in_another_shard(
@@ -116,8 +61,8 @@ def test_money_arrives_exactly_once_in_another_shard(
     peers.expect_nothing_more()
 
     assert (arrived["transfer_note"], arrived["coordinator_type"]) == ("there", "direct")
-    assert any(f"/{bob}/reachable" in path for path in authority.questions)
-    assert any(f"/{alice}/reachable" in path for path in authority.questions)
+    assert any(f"/{bob}/reachable" in path for path in authority.proxy.asked)
+    assert any(f"/{alice}/reachable" in path for path in authority.proxy.asked)
 
 
 def test_transfers_between_shards_are_rejected_where_the_recipient_cannot_be_reached(
