@@ -1,4 +1,4 @@
-"""Sensible commands, accounts, transfers, events, and batches.
+"""Sensible commands, chores, accounts, transfers, events, and batches.
 
 Each function returns something ordinary; a test names only the fields that it
 is about. Ids are such that sender and recipient belong to one creditors
@@ -7,7 +7,6 @@ agent, and the stranger to another one. All accounts have the same debtor.
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, date, datetime, timedelta
-from itertools import count
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +14,16 @@ import msgspec
 from swpt_accounts.ledger import events
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import apply, needs_of
+from swpt_accounts.ledger.chores import (
+    CapitalizeInterest,
+    ChangeInterestRate,
+    Chore,
+    PurgeAccount,
+    RemindOfTransfer,
+    SendAccountUpdate,
+    TryToDeleteAccount,
+    UpdateDebtorInfo,
+)
 from swpt_accounts.ledger.commands import (
     Command,
     ConfigureAccount,
@@ -130,6 +139,71 @@ def pending_balance_change(**fields: Any) -> PendingBalanceChange:
         "other_creditor_id": SENDER_ID,
     }
     return _made(PendingBalanceChange, defaults, fields)
+
+
+# -- chores --------------------------------------------------------------
+
+_SENDERS_ACCOUNT = {"debtor_id": DEBTOR_ID, "creditor_id": SENDER_ID}
+
+
+def send_account_update(**fields: Any) -> SendAccountUpdate:
+    """Return a chore that has the sender's account announced."""
+    return _made(SendAccountUpdate, _SENDERS_ACCOUNT, fields)
+
+
+def change_interest_rate(**fields: Any) -> ChangeInterestRate:
+    """Return a chore that gives the sender's account the rate found out at `NOW`: 5 percent."""
+    return _made(ChangeInterestRate, {**_SENDERS_ACCOUNT, "interest_rate": 5.0, "ts": NOW}, fields)
+
+
+def update_debtor_info(**fields: Any) -> UpdateDebtorInfo:
+    """Return a chore that tells the sender what was found out at `NOW` about the debtor."""
+    defaults = {
+        **_SENDERS_ACCOUNT,
+        "debtor_info_iri": "https://example.com/debtor",
+        "debtor_info_content_type": "text/html",
+        "debtor_info_sha256": bytes(range(32)).hex().upper(),
+        "ts": NOW,
+    }
+    return _made(UpdateDebtorInfo, defaults, fields)
+
+
+def capitalize_interest(**fields: Any) -> CapitalizeInterest:
+    """Return a chore that has the interest on the sender's account paid."""
+    return _made(CapitalizeInterest, _SENDERS_ACCOUNT, fields)
+
+
+def try_to_delete_account(**fields: Any) -> TryToDeleteAccount:
+    """Return a chore that has the sender's account deleted, if it can be."""
+    return _made(TryToDeleteAccount, _SENDERS_ACCOUNT, fields)
+
+
+def purge_account(**fields: Any) -> PurgeAccount:
+    """Return a chore that has the sender's account forgotten."""
+    return _made(PurgeAccount, _SENDERS_ACCOUNT, fields)
+
+
+def remind_of_transfer(transfer: PreparedTransfer, **fields: Any) -> RemindOfTransfer:
+    """Return a chore that has the transfer's coordinator reminded of it."""
+    defaults = {
+        "debtor_id": transfer.debtor_id,
+        "creditor_id": transfer.creditor_id,
+        "transfer_id": transfer.transfer_id,
+    }
+    return _made(RemindOfTransfer, defaults, fields)
+
+
+def every_chore() -> list[Chore]:
+    """Return one chore of each type."""
+    return [
+        send_account_update(),
+        change_interest_rate(),
+        update_debtor_info(),
+        capitalize_interest(),
+        try_to_delete_account(),
+        purge_account(),
+        remind_of_transfer(prepared_transfer()),
+    ]
 
 
 # -- rows ----------------------------------------------------------------
@@ -324,7 +398,7 @@ def local(*creditor_ids: int) -> Callable[[int, int], bool]:
 
 
 def working_set(
-    commands: Iterable[Command],
+    commands: Iterable[Command | Chore],
     *,
     accounts: Iterable[Account] = (),
     transfers: Iterable[PreparedTransfer] = (),
@@ -341,17 +415,18 @@ def working_set(
     existing = {account.key: account for account in accounts}
     kept = list(transfers)
     finalized = [transfer for transfer in kept if transfer.key in needs.transfers]
-    requested = needs.accounts | {
-        recipient
-        for transfer in finalized
-        if is_local(*(recipient := (transfer.debtor_id, transfer.recipient_creditor_id)))
-    }
+    reminded = [transfer for transfer in kept if transfer.key in needs.reminders - needs.transfers]
+    recipients = [(transfer.debtor_id, transfer.recipient_creditor_id) for transfer in finalized]
+    requested = needs.accounts | {recipient for recipient in recipients if is_local(*recipient)}
+    change_ids_count = needs.own_movements_count + sum(
+        not is_local(*recipient) for recipient in recipients
+    )
     roots = {debtor_id: existing.get((debtor_id, 0)) for debtor_id in needs.currencies}
     return WorkingSet(
         needs,
         requested_accounts=requested,
         accounts=[account for key, account in existing.items() if key in requested],
-        transfers=finalized,
+        transfers=finalized + reminded,
         repeated_transfers=[t for t in kept if t.coordinator_key in needs.coordinator_keys],
         reachable={
             key: key in existing and existing[key].accepts_transfers
@@ -361,13 +436,13 @@ def working_set(
             debtor_id: root.config_data if root else None for debtor_id, root in roots.items()
         },
         new_changes=needs.changes.keys() - set(registered_changes),
-        change_ids=count(FIRST_CHANGE_ID),
+        change_ids=range(FIRST_CHANGE_ID, FIRST_CHANGE_ID + change_ids_count),
         facts=facts,
     )
 
 
 def apply_batch(
-    *commands: Command, now: datetime = NOW, policy: Policy | None = None, **rows: Any
+    *commands: Command | Chore, now: datetime = NOW, policy: Policy | None = None, **rows: Any
 ) -> WorkingSet:
     """Apply the commands to the given rows (see `working_set`); return what became of them."""
     policy = policy or Policy()
@@ -388,7 +463,7 @@ def only_event(outcome: WorkingSet, kind: type[T]) -> T:
     return event
 
 
-def as_json(command: Command, **fields: Any) -> bytes:
+def as_json(command: Command | Chore, **fields: Any) -> bytes:
     """Return a command as a peer sends it; `fields` replace or add members of the document."""
     document = {**msgspec.to_builtins(command), **fields}
     return msgspec.json.encode(document)
