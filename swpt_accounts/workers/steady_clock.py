@@ -46,7 +46,7 @@ class SteadyClock:
         boot = now - passed
         jump = boot - self._believed
         if abs(jump) <= JUMP_MAX:
-            self._believed = boot
+            self._believed = self._doubted = boot
             return now
         if abs(boot - self._doubted) > JUMP_MAX:
             self._doubted = boot
