@@ -13,7 +13,7 @@ from msgspec import Meta
 from swpt_accounts.ledger.commands import Int64, Moment
 from swpt_accounts.ledger.root_config import CONTENT_TYPE_LENGTH_MAX, IRI_LENGTH_MAX
 
-SHA256_PATTERN: Final = r"\A([0-9A-F]{64})?\Z"
+SHA256_PATTERN: Final = r"\A([0-9A-Fa-f]{64})?\Z"
 
 
 class SendAccountUpdate(msgspec.Struct, tag=True, frozen=True, gc=False):

@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 CLOCK_SKEW_MAX: Final = timedelta(minutes=1)
 CLOCK_PAUSE_SECONDS: Final = 10.0
-REST: Final = 1.0
+REST: Final = 0.7
 """How long to rest after a step, compared with the time that the step took. So the database is
-left to others for half of the time, and for longer when it is slow."""
+left to others for much of the time, and for longer when it is slow."""
 
 CLAIM_SECONDS: Final = 2.0
 """So often a second scan looks whether the first one is still there."""
