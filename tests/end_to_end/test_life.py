@@ -29,8 +29,8 @@ VICTIMS: dict[str, Callable[[Program], list[psutil.Process]]] = {
     "what started the flushers": lambda program: programs(program, "flush_all"),
     "a web worker": lambda program: workers(program, "gunicorn")[:1],
     "the web server": lambda program: programs(program, "gunicorn"),
-    "who does chores": lambda program: workers(program, "consume_chore_messages"),
-    "who scans accounts": lambda program: processes(program, "scan_accounts"),
+    "who does chores": lambda program: programs(program, "consume_chore_messages"),
+    "who scans accounts": lambda program: programs(program, "scan_accounts"),
 }
 
 
@@ -40,8 +40,8 @@ def is_complete(node: Node, program: Program) -> bool:
         len(workers(program, "consume_messages")) == 2
         and len(workers(program, "flush_all")) == 2
         and len(workers(program, "gunicorn")) == 1
-        and len(workers(program, "consume_chore_messages")) == 1
-        and len(workers(program, "scan_")) == 3
+        and len(programs(program, "consume_chore_messages")) == 1
+        and len(programs(program, "scan_")) == 3
         and node.is_healthy()
     )
 
