@@ -7,18 +7,23 @@ import psycopg
 import pytest
 
 from swpt_accounts.broker import topology
+from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.connection import connect
-from swpt_accounts.store.transaction import Database
+from swpt_accounts.store.transaction import Database, Transaction
+from swpt_accounts.workers.chore_sender import ChoreSender
 from swpt_accounts.workers.intake import GatherFacts, MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.scanner import Session
 from tests import factories
 from tests.workers.databases import clean, temporary_database
 from tests.workers.running import nobody_answers
+from tests.workers.waiting import SECONDS
 from tests.workers.wire import Wire
 
 MakeIntake = Callable[..., MessageIntake]
+MakeSession = Callable[..., Session]
 
 
 def a_fixed_clock() -> datetime:
@@ -79,6 +84,25 @@ def queue(broker_url: str, queue_name: str) -> str:
     """The name of a queue that is bound to receive everything, with its dead letters."""
     topology.subscribe(broker_url, queue_name, "#")
     return queue_name
+
+
+@pytest.fixture
+def chores_queue(broker_url: str, queue_name: str) -> str:
+    """The name of a queue of chores, with its dead letters."""
+    topology.declare_chores_queue(broker_url, queue_name)
+    return queue_name
+
+
+@pytest.fixture
+def make_session(postgres_url: str, broker_url: str, chores_queue: str) -> Iterator[MakeSession]:
+    """Call it for what one step of a scan works with, on connections that all steps share."""
+    publisher = Publisher(broker_url, confirm_timeout_seconds=SECONDS)
+    publisher.start()
+    sender = ChoreSender(publisher, chores_queue)
+    with connect(postgres_url, application_name="tests: scan", autocommit=True) as connection:
+        statements = Transaction(connection.cursor())
+        yield lambda now=factories.NOW: Session(statements, sender, now)
+    publisher.stop()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ _CLEAN = f"""
     DELETE FROM outbox;
     DELETE FROM undelivered_message;
     DELETE FROM journal;
+    DELETE FROM scan;
     ALTER TABLE account DROP CONSTRAINT IF EXISTS {REFUSED};
     DROP FUNCTION IF EXISTS refuse_at_commit, be_full CASCADE;
 """
