@@ -463,6 +463,11 @@ def only_event(outcome: WorkingSet, kind: type[T]) -> T:
     return event
 
 
+def nothing_happened(outcome: WorkingSet) -> bool:
+    """Tell whether the batch leaves nothing to be written."""
+    return not any((outcome.events, outcome.journal, outcome.changed_accounts(), outcome.purged))
+
+
 def as_json(command: Command | Chore, **fields: Any) -> bytes:
     """Return a command as a peer sends it; `fields` replace or add members of the document."""
     document = {**msgspec.to_builtins(command), **fields}

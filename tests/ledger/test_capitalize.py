@@ -25,6 +25,7 @@ from tests.factories import (
     event,
     events_of,
     local,
+    nothing_happened,
     only_event,
     root_account,
 )
@@ -54,7 +55,7 @@ def capitalize(*accounts: Account, **options: Any) -> WorkingSet:
 def test_nothing_happens(fields: dict[str, Any]) -> None:
     it = account(**{"principal": 1000, "interest": 50.0, **fields})
     outcome = capitalize(it, root_account())
-    assert outcome.events == outcome.journal == outcome.changed_accounts() == []
+    assert nothing_happened(outcome)
 
 
 def test_there_is_no_such_account() -> None:

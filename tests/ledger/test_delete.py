@@ -16,6 +16,7 @@ from tests.factories import (
     account,
     apply_batch,
     events_of,
+    nothing_happened,
     only_event,
     root_account,
     try_to_delete_account,
@@ -51,7 +52,7 @@ def try_to_delete(*accounts: Account, **options: Any) -> WorkingSet:
 )
 def test_deletion_is_not_even_tried(fields: dict[str, Any]) -> None:
     outcome = try_to_delete(scheduled(**fields), root_account())
-    assert outcome.events == outcome.journal == outcome.changed_accounts() == []
+    assert nothing_happened(outcome)
 
 
 def test_there_is_no_such_account() -> None:
@@ -98,7 +99,8 @@ def test_something_stands_against_it(fields: dict[str, Any]) -> None:
     before = (it.principal, it.interest, it.last_change_seqnum, it.last_change_ts)
     outcome = try_to_delete(it, root_account())
     assert not it.is_deleted
-    assert outcome.events == outcome.journal == []
+    assert outcome.events == []
+    assert outcome.journal == []
     assert (it.principal, it.interest, it.last_change_seqnum, it.last_change_ts) == before
     assert it.last_deletion_attempt_ts == NOW, "so that the next attempt is later"
     assert outcome.changed_accounts() == [it]

@@ -18,6 +18,7 @@ from tests.factories import (
     account,
     apply_batch,
     local,
+    nothing_happened,
     only_event,
     purge_account,
 )
@@ -69,8 +70,7 @@ def test_it_is_too_early(fields: dict[str, Any]) -> None:
     it = forgotten(**fields)
     outcome = purge(it)
     assert outcome.accounts == {SENDER: it}
-    assert outcome.events == outcome.changed_accounts() == []
-    assert outcome.purged == {}
+    assert nothing_happened(outcome)
 
 
 def test_the_account_is_gone_already() -> None:

@@ -1,4 +1,4 @@
-"""What a deleted account held goes to the root account, or comes from it (protocol.rst, Deletion)."""
+"""What a deleted account held goes to the root account, or comes from it (Deletion)."""
 
 from typing import Any
 
