@@ -7,9 +7,9 @@ import psycopg
 from rich.table import Table
 from sqlalchemy.engine import make_url
 
+from conversation.cast import Cast
 from conversation.peer import Unmet
 from conversation.screen import Screen
-from conversation.story import Cast
 from conversation.wire import SCHEDULED_FOR_DELETION
 
 _PATIENCE_SECONDS = 30.0
@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.05
 
 _ACCOUNTS = """
     SELECT creditor_id, principal, total_locked_amount, pending_transfers_count, config_flags,
-           journal.count, journal.total, last_journal_number
+           is_deleted, journal.count, journal.total, last_journal_number
     FROM account
     CROSS JOIN LATERAL (
         SELECT count(*) AS count, coalesce(sum(amount - clipped_amount), 0) AS total
@@ -46,6 +46,7 @@ class Line:
     locked: int
     pending: int
     config_flags: int
+    is_deleted: bool
     journal_count: int
     journal_total: int
     journal_number: int
@@ -108,7 +109,9 @@ class Books:
         table.add_column("")
         for line in lines:
             remark = ""
-            if line.config_flags & SCHEDULED_FOR_DELETION:
+            if line.is_deleted:
+                remark = "deleted"
+            elif line.config_flags & SCHEDULED_FOR_DELETION:
                 remark = "scheduled for deletion"
             name = self._cast.names.get(line.creditor_id, str(line.creditor_id))
             numbers = (line.principal, line.locked, line.journal_count)

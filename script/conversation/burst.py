@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from conversation.cast import Cast
 from conversation.peer import Peer, Unmet
-from conversation.story import Cast, Story
+from conversation.story import Story
 from conversation.wire import (
     ROOT_CREDITOR_ID,
     Message,
@@ -116,7 +117,10 @@ class Burst:
         if kind == "PreparedTransfer":
             self._prepared.put(message)
         elif kind == "AccountTransfer":
-            chain = self._chains[message["creditor_id"]]
+            chain = self._chains.get(message["creditor_id"])
+            if chain is None:  # Of somebody else, who is paid interest meanwhile.
+                self._counts[kind] -= 1
+                return
             if message["transfer_number"] in chain:
                 self._counts[kind] -= 1  # At least once, says the protocol.
             chain[message["transfer_number"]] = message

@@ -117,7 +117,8 @@ class Screen:
         if amount < 0:
             other = f"to {self._name(message['recipient'])}"
         number, note = message["transfer_number"], message["transfer_note"]
-        return f"No. {number}: {amount:+,} {other}, principal {message['principal']:,} “{note}”"
+        reason = f"“{note}”" if note else f"({message['coordinator_type']})"
+        return f"No. {number}: {amount:+,} {other}, principal {message['principal']:,} {reason}"
 
 
 def _shortened(text: str, length_max: int = 60) -> str:

@@ -1,9 +1,9 @@
 """The conversation itself, scene by scene. Every step says what it expects of the node."""
 
-import secrets
 import urllib.error
 import urllib.request
 
+from conversation.cast import INTEREST_RATE, Cast
 from conversation.peer import Peer, Unmet
 from conversation.screen import Screen
 from conversation.wire import (
@@ -13,39 +13,14 @@ from conversation.wire import (
     configure_account,
     finalize_transfer,
     prepare_transfer,
-    root_config_data,
     unsigned,
 )
 
-# Debtors agents are given the first 40 bits of their debtors' ids, creditors agents the first 24
-# of their creditors'. The rest is drawn anew for each run, so that its accounts are new ones.
-_DEBTORS = 0x1234ABCD00 << 24
-_CREDITORS = 0x000002 << 40
-_NAMES = ("Alice", "Bob", "Carol", "Dave")
-
-_INTEREST_RATE = 2.5
-_LIMIT = 10_000_000
+_FORTUNE = 10**12  # So much that its interest shows after a second.
+_REMAINDER = 3
+_NEGLIGIBLE = 10.0
 _HUGE = 1e30  # The root account's own limit, besides the one in its configuration.
 _FETCH_SECONDS = 10.0
-
-
-class Cast:
-    """Who takes part: a debtor with a currency of its own, and creditors by name."""
-
-    def __init__(self, extras_count: int) -> None:
-        self.debtor_id = _DEBTORS + secrets.randbelow(2**24)
-        first = _CREDITORS + secrets.randbelow(2**30) * 1000
-        self.alice, self.bob, self.carol, self.dave = range(first, first + len(_NAMES))
-        self.extras = range(first + len(_NAMES), first + len(_NAMES) + extras_count)
-        self.names = {ROOT_CREDITOR_ID: "the debtor"}
-        self.names |= dict(zip(range(first, first + len(_NAMES)), _NAMES, strict=True))
-        self.names |= {extra: f"trader {n}" for n, extra in enumerate(self.extras, start=1)}
-        self.config_data = root_config_data(
-            rate=_INTEREST_RATE,
-            limit=_LIMIT,
-            info_iri=f"https://currency.example/{unsigned(self.debtor_id)}",
-            info_document=b"A currency for demonstrations.",
-        )
 
 
 class Story:
@@ -66,7 +41,11 @@ class Story:
         self.a_payment_is_refused()
         self.a_payment_is_dismissed()
         self.an_account_is_scheduled_for_deletion()
-        self._peer.forget_messages()
+
+    def tell_of_time(self) -> None:
+        """What nobody asks for. It takes seconds at a hasty node, hours or days at others."""
+        self.an_account_is_deleted()
+        self.interest_is_paid()
 
     def a_currency_is_set_up(self) -> None:
         self._screen.scene("A currency", "The debtor configures its root account.")
@@ -104,7 +83,7 @@ class Story:
             type="AccountUpdate",
             creditor_id=creditor_id,
             account_id=str(unsigned(creditor_id)),
-            interest_rate=_INTEREST_RATE,
+            interest_rate=INTEREST_RATE,
             principal=0,
             config_flags=0,
         )
@@ -152,15 +131,64 @@ class Story:
     def an_account_is_scheduled_for_deletion(self) -> None:
         self._screen.scene("A farewell", "Dave's account is scheduled for deletion.")
         dave = self._cast.dave
+        self.pay(ROOT_CREDITOR_ID, dave, _REMAINDER, "for the bus")
         self._expect_answer(dave, "reachable", 204)
         farewell = configure_account(
-            self._cast.debtor_id, dave, seqnum=1, config_flags=SCHEDULED_FOR_DELETION
+            self._cast.debtor_id,
+            dave,
+            seqnum=1,
+            config_flags=SCHEDULED_FOR_DELETION,
+            negligible_amount=_NEGLIGIBLE,
         )
-        self._configure(farewell, principal=0)
+        self._configure(farewell, principal=_REMAINDER)
         self._expect_answer(dave, "reachable", 404)
         self._expect_answer(ROOT_CREDITOR_ID, "config", 200, self._cast.config_data)
         request = self._request(self._cast.alice, dave, 10)
         self._await_refusal(request, "RECIPIENT_IS_UNREACHABLE")
+
+    def an_account_is_deleted(self) -> None:
+        self._screen.scene(
+            "The end", "Soon, a scan comes by. What changed is announced, Dave's account deleted."
+        )
+        dave = self._cast.dave
+        self._peer.await_message(
+            "the notice that what Dave had left is written off",
+            type="AccountTransfer",
+            creditor_id=dave,
+            coordinator_type="delete",
+            acquired_amount=-_REMAINDER,
+            recipient=str(ROOT_CREDITOR_ID),
+            principal=0,
+        )
+        self._peer.await_message(
+            "the last words about Dave's account",
+            type="AccountUpdate",
+            creditor_id=dave,
+            principal=0,
+            interest=0.0,
+            config_flags=SCHEDULED_FOR_DELETION,
+        )
+        request = self._request(dave, self._cast.alice, 1)
+        self._await_refusal(request, "SENDER_IS_UNREACHABLE")
+
+    def interest_is_paid(self) -> None:
+        self._screen.scene("Interest", "Carol gets a fortune, and then, without asking, more.")
+        carol = self._cast.carol
+        self.pay(ROOT_CREDITOR_ID, carol, _FORTUNE, "an inheritance")
+        payment = self._peer.await_message(
+            "interest on Carol's fortune",
+            lambda transfer: bool(transfer["acquired_amount"] > 0),
+            type="AccountTransfer",
+            creditor_id=carol,
+            coordinator_type="interest",
+            sender=str(ROOT_CREDITOR_ID),
+        )
+        self._peer.await_message(
+            "the announcement of what Carol has now",
+            lambda update: bool(update["principal"] >= payment["principal"]),
+            type="AccountUpdate",
+            creditor_id=carol,
+        )
 
     def new_request_id(self) -> int:
         self._last_request_id += 1

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from conversation.books import Books
 from conversation.burst import Burst, Rates
+from conversation.cast import Cast
 from conversation.peer import Peer, Unmet
 from conversation.screen import Screen
-from conversation.story import Cast, Story
+from conversation.story import Story
 from embedded import FolderInUse, ServerFailed, processes, servers
 from steps.environment import VAR, Refusal
 from steps.interruption import interruptible, undisturbed
@@ -19,6 +20,11 @@ from steps.progress import Progress
 
 _TRADERS_COUNT = 20
 _TRANSFERS_COUNT = 3_000
+
+_ORDINARY_INTERVALS = """
+[bold]Time[/bold]  [dim]That Dave's account is deleted, and interest paid, may take hours or days at
+a node with ordinary settings, such as this one. Both are left out here. When no node runs already,
+and APP_ACCOUNTS_SCAN_HOURS is not set, this script starts a hastier one.[/dim]"""
 
 
 def main() -> int:
@@ -52,6 +58,11 @@ def show(node: Node, progress: Progress) -> None:
         peer.start()
         story = Story(peer, cast, screen, node.fetch_api_url)
         story.tell()
+        if node.is_hasty:
+            story.tell_of_time()
+        else:
+            screen.say(_ORDINARY_INTERVALS)
+        peer.forget_messages()
         rates, balances = _burst(peer, cast, story, screen, progress)
         books.check(screen, balances)
         _tell_rates(screen, rates, peer)
@@ -89,7 +100,7 @@ def _node(progress: Progress, *, fresh: bool) -> Iterator[Node]:
     try:
         with (
             servers(VAR, progress, holder="script/demo", fresh=fresh) as urls,
-            running_node(VAR, urls, progress) as node,
+            running_node(VAR, urls, progress, hasty=True) as node,
         ):
             yield node
     except FolderInUse as refusal:

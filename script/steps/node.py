@@ -20,6 +20,13 @@ from steps.interruption import undisturbed
 from steps.progress import Progress
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
+HASTE = {
+    "APP_ACCOUNTS_SCAN_HOURS": "0.0003",
+    "APP_MIN_INTEREST_CAPITALIZATION_DAYS": "0",
+    "APP_DELETION_ATTEMPTS_MIN_DAYS": "0",
+}
+"""With these settings, what otherwise takes hours or days takes a second or two."""
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
 _HTTP_SECONDS = 5.0
@@ -36,6 +43,8 @@ class Node:
     log: str
     server_logs: tuple[str, ...]
     pid: int
+    is_hasty: bool
+    """Whether interest is paid, and accounts are deleted, within seconds."""
 
     @property
     def is_running(self) -> bool:
@@ -57,7 +66,9 @@ def refuse_fresh_for_named_servers(fresh: bool) -> None:
 
 
 @contextmanager
-def running_node(var: Path, urls: Urls, progress: Progress) -> Iterator[Node]:
+def running_node(
+    var: Path, urls: Urls, progress: Progress, *, hasty: bool = False
+) -> Iterator[Node]:
     """Configures the servers, then runs all programs of the node. Stops them in the end."""
     folder = var / "node"
     folder.mkdir(exist_ok=True)
@@ -66,7 +77,7 @@ def running_node(var: Path, urls: Urls, progress: Progress) -> Iterator[Node]:
             processes.end_left_over(folder, politely=signal.SIGTERM, seconds=_STOP_SECONDS)
     log = folder / "node.log"
     log.write_text("")
-    environment = _environment(urls, folder)
+    environment = _environment(urls, folder, HASTE if hasty else {})
     with progress.step("Configuring tables, exchanges, queues and bindings"):
         _configure(folder, environment, log)
     node = processes.launch([ENTRYPOINT, "all"], folder=folder, log=log, environment=environment)
@@ -80,6 +91,7 @@ def running_node(var: Path, urls: Urls, progress: Progress) -> Iterator[Node]:
             str(log),
             tuple(map(str, urls.logs)),
             node.pid,
+            is_hasty=HASTE.items() <= environment.items(),
         )
         with progress.step("Starting the node") as step:
             processes.wait_until(
@@ -108,7 +120,7 @@ def already_running(var: Path) -> Node | None:
     return node if node.is_running else None
 
 
-def _environment(urls: Urls, folder: Path) -> dict[str, str]:
+def _environment(urls: Urls, folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """Settings that are not in the environment already get a value that suits a single machine."""
     port = os.environ.get("WEBSERVER_PORT", "")
     if not port:
@@ -119,6 +131,7 @@ def _environment(urls: Urls, folder: Path) -> dict[str, str]:
         "APP_LOG_LEVEL": "info",
         "FETCH_API_URL": f"http://127.0.0.1:{port}",
         "PROTOCOL_BROKER_QUEUE": "swpt_accounts",
+        **settings,
         **os.environ,
         **urls.environment,
         "WEBSERVER_PORT": port,

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from conversation.books import Books
 from conversation.burst import Burst
+from conversation.cast import Cast
 from conversation.peer import Peer
 from conversation.screen import Screen
-from conversation.story import Cast, Story
+from conversation.story import Story
 from conversation.wire import account_routing_key, unsigned
 from embedded import Urls
 from steps.node import Node, running_node
@@ -21,7 +22,7 @@ from steps.progress import Progress
 @pytest.fixture
 def node(postgres_url: str, broker_url: str, tmp_path: Path) -> Iterator[Node]:
     urls = Urls(postgres_url, broker_url, logs=(), vhosts=())
-    with running_node(tmp_path, urls, Progress(io.StringIO())) as node:
+    with running_node(tmp_path, urls, Progress(io.StringIO()), hasty=True) as node:
         yield node
 
 
@@ -35,6 +36,9 @@ def test_the_whole_conversation_goes_as_the_protocol_promises(node: Node) -> Non
         peer.start()
         story = Story(peer, cast, screen, node.fetch_api_url)
         story.tell()
+        assert node.is_hasty
+        story.tell_of_time()
+        peer.forget_messages()
         burst = Burst(peer, cast, story, say=lambda words: None)
         burst.run(transfers_count=100)
         books.check(screen, burst.balances)
