@@ -18,7 +18,9 @@ def require_agreement(
 ) -> datetime:
     """Return the time by `clock`; raise `TimeUncertain` if the database's is another one.
 
-    However long the question takes, it does not count as a difference.
+    However long the question takes, it does not count as a difference. The time
+    is that at which it was asked: had the clock been set forward since, nobody
+    would have noticed.
     """
     before = clock()
     [(answer,)] = transaction.fetch(_READ_CLOCK, ())
@@ -30,4 +32,4 @@ def require_agreement(
             f" {after.isoformat()}. Allowed: a difference of {skew_max}. One of them is wrong: set"
             " it right"
         )
-    return after
+    return before

@@ -145,7 +145,6 @@ class Scanner:
         next_word = 0.0
         while not stopping.requested:
             if scans.claim(connection, self._number):
-                logger.info("%s begins", self._name)
                 return True
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + _REMINDER_SECONDS
@@ -161,12 +160,14 @@ class Scanner:
         self._require_presence(statements)
         for task in self._tasks:
             task.begin(self._session(statements, chores))
+        logger.info("%s begins", self._name)
         due = [time.monotonic()] * len(self._tasks)
         while not (self._quit_early and all(task.is_done for task in self._tasks)):
             index = due.index(min(due))
             if stopping.wait(max(0.0, due[index] - time.monotonic())):
                 return
-            self._await_room(chores, stopping)
+            if not self._await_room(chores, stopping):
+                return
             began = time.monotonic()
             pause = self._tasks[index].step(self._session(statements, chores))
             ended = time.monotonic()
@@ -189,7 +190,8 @@ class Scanner:
                 f" the scan begins in {ABSENCE_SECONDS - waited:.0f} seconds"
             )
 
-    def _await_room(self, chores: ChoreSender, stopping: Stopping) -> None:
+    def _await_room(self, chores: ChoreSender, stopping: Stopping) -> bool:
+        """Wait until there are not too many chores in the queue; False when stopping."""
         if chores.is_congested:
             logger.warning(
                 "%s waits: there are %d chores in the queue already",
@@ -198,6 +200,7 @@ class Scanner:
             )
             while chores.is_congested and not stopping.wait(CONGESTION_SECONDS):
                 pass
+        return not stopping.requested
 
     def _session(self, statements: Transaction, chores: ChoreSender) -> Session:
         """Look at the clocks; raise `TimeUncertain` unless they can be believed."""

@@ -56,14 +56,14 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 class Workers:
-    """Consumers and flushers (see `runner.py`), each in a process of its own."""
+    """Consumers, flushers and scans (see `runner.py`), each in a process of its own."""
 
     def __init__(self, runner: subprocess.Popen[str], log: Path) -> None:
         self._runner = runner
         self.log = log
 
     def start(self, *words: str, env: Mapping[str, str]) -> int:
-        """Start "consume" or "flush", to die at a kill point if one is named; return its id."""
+        """Start a worker, to die at a kill point if one is named; return its id."""
         return self._ask({"words": words, "env": dict(env), "log": str(self.log)})
 
     def wait(self, pid: int) -> int:

@@ -7,8 +7,9 @@ one answer per line:
     {"words": ["consume"], "env": {...}, "log": "..."}    answered with a process id
     {"wait": 12345}                                       answered with its exit code
 
-The words are "consume" or "flush", and then, if the worker is to die by
-itself, one of the `kill_points` and the number of times that it is reached.
+The words are the name of a worker ("consume", "flush", "consume_chores", or that
+of a scan), and then, if the worker is to die by itself, one of the
+`kill_points` and the number of times that it is reached.
 """
 
 import json
@@ -16,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from swpt_accounts import logs, wiring
@@ -43,7 +45,37 @@ def flush(settings: Settings) -> int:
     )
 
 
-_COMMANDS = {"consume": consume, "flush": flush}
+def consume_chores(settings: Settings) -> int:
+    return wiring.consume_chores(
+        settings,
+        url=settings.chores_broker_url,
+        queue=settings.chores_broker_queue,
+        processes=settings.chores_broker_processes,
+        prefetch_count=settings.chores_broker_prefetch_count,
+    )
+
+
+def scan_accounts(settings: Settings) -> int:
+    hours = settings.app_accounts_scan_hours
+    return wiring.scan(
+        settings, "scan_accounts", pass_duration=timedelta(hours=hours), quit_early=False
+    )
+
+
+def scan_prepared_transfers(settings: Settings) -> int:
+    days = settings.app_prepared_transfers_scan_days
+    return wiring.scan(
+        settings, "scan_prepared_transfers", pass_duration=timedelta(days=days), quit_early=False
+    )
+
+
+_COMMANDS = {
+    "consume": consume,
+    "flush": flush,
+    "consume_chores": consume_chores,
+    "scan_accounts": scan_accounts,
+    "scan_prepared_transfers": scan_prepared_transfers,
+}
 
 
 def run(words: Sequence[str], env: Mapping[str, str]) -> int:
