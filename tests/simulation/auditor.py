@@ -5,12 +5,10 @@ takes one command after the other, and says what must follow from it.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
 
-import msgspec
-
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import (
     Command,
     ConfigureAccount,
@@ -21,25 +19,21 @@ from swpt_accounts.ledger.commands import (
 from swpt_accounts.ledger.events import Event, PreparedTransfer
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
-from swpt_accounts.ledger.values import AccountKey, ChangeKey, TransferKey
 from swpt_accounts.protocol.sharding import Realm
 from tests.simulation import expected_events as expected
-from tests.simulation.books import MAX_INT64, AccountBook, Posting, read_currency
-from tests.simulation.discrepancy import require, require_equal
+from tests.simulation.books import MAX_INT64, AccountBook, Currency, Posting, read_currency
+from tests.simulation.discrepancy import require
 from tests.simulation.expected_events import coordinator_of, creditor_of, key_of
 from tests.simulation.growth import certain_remainder
+from tests.simulation.upkeep_audit import UpkeepAuditor
 
 
-class Auditor:
+class Auditor(UpkeepAuditor):
     """Audits all shards together."""
 
     def __init__(self, policy: Policy) -> None:
-        self.books: dict[AccountKey, AccountBook] = {}
-        self.finalized: set[TransferKey] = set()
-        self.received: dict[ChangeKey, PendingBalanceChange] = {}
-        self.sent: dict[ChangeKey, PendingBalanceChange] = {}
-        self._policy = policy
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        super().__init__(policy)
+        self._handlers |= {
             ConfigureAccount: self._configure,
             PrepareTransfer: self._prepare,
             FinalizeTransfer: self._finalize,
@@ -49,7 +43,7 @@ class Auditor:
     def observe(
         self,
         realm: Realm,
-        commands: Sequence[Command],
+        commands: Sequence[Command | Chore],
         facts: Facts,
         now: datetime,
         events: Sequence[Event],
@@ -57,7 +51,7 @@ class Auditor:
         """Check what one batch has announced; return whether it may have changed anything."""
         self._realm, self._facts, self._now = realm, facts, now
         self._events = deque(events)
-        self._prepared_now: set[TransferKey] = set()
+        self._prepared_now = set()
         self._has_effect = False
         for command in commands:
             self._handlers[type(command)](command)
@@ -66,31 +60,6 @@ class Auditor:
             self._announce(book)
         require(not self._events, f"nothing asked for {list(self._events)}")
         return self._has_effect
-
-    def _expect(self, event: Event) -> None:
-        require(bool(self._events), f"{event} was not announced")
-        require_equal("what is announced", self._events.popleft(), event)
-
-    def _announce(self, book: AccountBook) -> None:
-        book.is_update_due = False
-        book.update_pending_since = None
-        book.last_update_sent_ts = max(self._now, book.last_update_sent_ts)
-        self._expect(expected.account_update(book, self._policy, self._now))
-
-    def _live(self, debtor_id: int, creditor_id: int) -> AccountBook | None:
-        book = self.books.get((debtor_id, creditor_id))
-        return None if book is None or book.is_deleted else book
-
-    def _revived(self, debtor_id: int, creditor_id: int) -> AccountBook:
-        """Return the book of an account that is to live now, whatever it was before."""
-        key = debtor_id, creditor_id
-        book = self.books.get(key)
-        if book is None:
-            book = self.books[key] = AccountBook.open(*key, self._now)
-        if book.is_deleted:
-            book.is_deleted = False
-            book.is_update_due = True
-        return book
 
     # -- ConfigureAccount --------------------------------------------------
 
@@ -114,18 +83,17 @@ class Auditor:
         book.negligible_amount = command.negligible_amount
         book.touch(self._now)
         book.is_update_due = True
-        document = self._document_of_currency(command.debtor_id)
-        if begins and not is_root and document is not None:
-            known = read_currency(document)
+        if begins and not is_root:
+            known = self._currency(command.debtor_id)
             if known is not None:
-                interval = self._policy.message_delay_max + timedelta(days=1)
-                book.set_currency(known, self._now, interval)
+                self._follow(book, known)
 
-    def _document_of_currency(self, debtor_id: int) -> str | None:
+    def _currency(self, debtor_id: int) -> Currency | None:
+        """Return what the shard at hand knows about a currency."""
         if not self._realm.contains(debtor_id, 0):
-            return self._facts.root_config_data.get(debtor_id)
-        root = self.books.get((debtor_id, 0))
-        return None if root is None else root.config_data
+            document = self._facts.root_config_data.get(debtor_id)
+            return None if document is None else read_currency(document)
+        return self._own_currency(debtor_id)
 
     # -- PrepareTransfer ---------------------------------------------------
 
@@ -210,7 +178,22 @@ class Auditor:
         committed_at = max(self._now, transfer.prepared_at)
         self._expect(expected.finalization(transfer, amount, status, book.locked, committed_at))
         if amount:
-            self._move(command, transfer, committed_at)
+            recipient = creditor_of(transfer.recipient)
+            assert recipient is not None
+            posting = Posting(
+                applied_at=self._now,
+                committed_at=committed_at,
+                amount=-amount,
+                clipped_amount=0,
+                principal=0,
+                coordinator_type=command.coordinator_type,
+                other_creditor_id=recipient,
+                transfer_id=command.transfer_id,
+                change_id=None,
+                transfer_note_format=command.transfer_note_format,
+                transfer_note=command.transfer_note,
+            )
+            self._move(command.debtor_id, command.creditor_id, posting)
         if amount > transfer.locked_amount:
             is_covered = book.spendable(self._now) >= 0
             require(is_covered, f"{command} has spent what was not there: {book}")
@@ -231,57 +214,6 @@ class Auditor:
         if not book.is_root:
             secured = certain_remainder(secured, self._now - transfer.prepared_at)
         return "OK" if amount <= secured else "INSUFFICIENT_AVAILABLE_AMOUNT"
-
-    def _move(
-        self, command: FinalizeTransfer, transfer: PreparedTransfer, committed_at: datetime
-    ) -> None:
-        recipient = creditor_of(transfer.recipient)
-        assert recipient is not None
-        is_local = self._realm.contains(command.debtor_id, recipient)
-        change_id = None if is_local else self._announced_change_id()
-        posting = Posting(
-            applied_at=self._now,
-            committed_at=committed_at,
-            amount=command.committed_amount,
-            clipped_amount=0,
-            principal=0,
-            coordinator_type=command.coordinator_type,
-            other_creditor_id=command.creditor_id,
-            transfer_id=command.transfer_id,
-            change_id=change_id,
-            transfer_note_format=command.transfer_note_format,
-            transfer_note=command.transfer_note,
-        )
-        debtor_id, sender = command.debtor_id, command.creditor_id
-        debit = msgspec.structs.replace(
-            posting, amount=-posting.amount, other_creditor_id=recipient
-        )
-        self._post(debtor_id, sender, debit)
-        if change_id is None:
-            self._post(debtor_id, recipient, posting)
-        else:
-            change = expected.balance_change(posting, debtor_id, recipient, change_id)
-            require((debtor_id, sender, change_id) not in self.sent, f"id reused: {change}")
-            self.sent[debtor_id, sender, change_id] = change
-            self._expect(change)
-
-    def _announced_change_id(self) -> int:
-        """Ids are drawn from a sequence: whatever the next one announced is, it must be new."""
-        for event in self._events:
-            if isinstance(event, PendingBalanceChange):
-                return event.change_id
-        require(False, "another shard was not told of a commit")  # noqa: FBT003
-        raise AssertionError
-
-    def _post(self, debtor_id: int, creditor_id: int, posting: Posting) -> None:
-        book = self._revived(debtor_id, creditor_id)
-        entered = book.post(posting)
-        is_hidden = 0 < posting.amount <= book.negligible_amount
-        if creditor_id == 0 or (is_hidden and posting.coordinator_type != "agent"):
-            return
-        book.last_transfer_number += 1
-        book.last_transfer_committed_at = posting.committed_at
-        self._expect(expected.account_transfer(book, entered))
 
     # -- PendingBalanceChange ----------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +12,8 @@ from tests.simulation.growth import contained, grown_interest, growth, missed_in
 
 EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 MAX_INT64: Final = 2**63 - 1
+UNKNOWN_ID_MIN: Final = 2**63
+"""Numbers from here on stand for change ids that nobody is told."""
 
 
 def contained_amount(amount: int) -> int:
@@ -27,6 +29,11 @@ class Currency(msgspec.Struct, frozen=True):
     iri: str = ""
     content_type: str = ""
     sha256: bytes = b""
+
+    @property
+    def info(self) -> tuple[str, str, bytes]:
+        """What owners are told about the debtor."""
+        return self.iri, self.content_type, self.sha256
 
 
 def read_currency(document: str) -> Currency | None:
@@ -95,9 +102,12 @@ class AccountBook:
     is_deleted: bool = False
     is_overflown: bool = False
     update_pending_since: datetime | None = None
+    last_interest_capitalization_ts: datetime = EPOCH
+    last_deletion_attempt_ts: datetime = EPOCH
 
     is_update_due: bool = True
     prepared: dict[int, PreparedTransfer] = field(default_factory=dict)
+    reminded: dict[int, datetime] = field(default_factory=dict)
     postings: list[Posting] = field(default_factory=list)
 
     @classmethod
@@ -114,8 +124,6 @@ class AccountBook:
             "total_locked_amount": self.locked,
             "pending_transfers_count": len(self.prepared),
             "last_journal_number": len(self.postings),
-            "last_interest_capitalization_ts": EPOCH,
-            "last_deletion_attempt_ts": EPOCH,
         }
 
     @property
@@ -157,26 +165,32 @@ class AccountBook:
         self.last_change_seqnum = (self.last_change_seqnum + 1 + 2**31) % 2**32 - 2**31
         self.update_pending_since = self.update_pending_since or now
 
-    def set_currency(self, currency: Currency, now: datetime, interval: timedelta) -> None:
-        """Note what the account is told about its currency when it begins to live."""
-        is_allowed = now - self.last_interest_rate_change_ts >= interval
-        if currency.rate != self.interest_rate and is_allowed:
-            self.set_rate(currency.rate, now)
-        info = currency.iri, currency.content_type, currency.sha256
-        before = (
-            self.debtor_info_iri,
-            self.debtor_info_content_type,
-            self.debtor_info_sha256,
-        )
-        if info != before:
-            self.touch(now)
-            self.debtor_info_iri, self.debtor_info_content_type, self.debtor_info_sha256 = info
+    @property
+    def debtor_info(self) -> tuple[str, str, bytes]:
+        """What the owner has been told about the debtor."""
+        return self.debtor_info_iri, self.debtor_info_content_type, self.debtor_info_sha256
+
+    def set_debtor_info(self, info: tuple[str, str, bytes], now: datetime) -> None:
+        """Note what the owner is told about the debtor."""
+        self.touch(now)
+        self.debtor_info_iri, self.debtor_info_content_type, self.debtor_info_sha256 = info
 
     def set_rate(self, rate: float, now: datetime) -> None:
         """Note a change of the interest rate."""
         self.touch(now)
         self.previous_interest_rate, self.interest_rate = self.interest_rate, rate
         self.last_interest_rate_change_ts = self.last_change_ts
+
+    def note_interest_paid(self, amount: int, now: datetime) -> None:
+        """Note that some interest has been added to the principal."""
+        self.interest = contained(self.interest - amount)
+        self.last_interest_capitalization_ts = now
+
+    def delete(self, now: datetime) -> None:
+        """Note that the account, on which nothing is left, does not live any more."""
+        self.touch(now)
+        self.interest = 0.0
+        self.is_deleted = self.is_update_due = True
 
     def post(self, posting: Posting) -> Posting:
         """Enter a change of the principal, for which only `amount` is known."""
@@ -199,4 +213,4 @@ class AccountBook:
         return self.postings[-1]
 
 
-NOT_COLUMNS: Final = ("is_update_due", "prepared", "postings")
+NOT_COLUMNS: Final = ("is_update_due", "prepared", "reminded", "postings")

@@ -113,18 +113,36 @@ class Machine(RuleBasedStateMachine):
     def lose_or_find_other_shards(self) -> None:
         self.world.others_answer = not self.world.others_answer
 
-    @precondition(lambda self: self.idle_accounts())
     @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        self.world.delete(data.draw(st.sampled_from(self.idle_accounts())))
+    def scan(self, data: st.DataObject) -> None:
+        self.world.scan(data.draw(st.integers(0, len(self.world.shards) - 1)))
+
+    @rule(random=bursts, periods=st.lists(periods, min_size=1, max_size=4))
+    def take_care(self, random: Random, periods: list[timedelta]) -> None:
+        """Let time pass, and after each period, look what it has made due, and do it."""
+        world = self.world
+        for period in periods:
+            world.pass_time(period)
+            for index in range(len(world.shards)):
+                world.scan(index)
+            world.repeat(random, random.randrange(5))
+            while any(world.queues):
+                world.apply(self.busiest_shard(), random.choice((1, 10, BATCH_SIZE_MAX)))
+
+    @rule(data=st.data(), random=randoms)
+    def give_up(self, data: st.DataObject, random: Random) -> None:
+        """Let an owner wish that the account were deleted."""
+        world = self.world
+        world.send(world.traffic.closing(random, data.draw(self.accounts()), world.now))
+
+    @rule(random=randoms)
+    def hint(self, random: Random) -> None:
+        """Ask for something that need not be due."""
+        self.world.send(self.world.traffic.chore(random, self.world.now))
 
     @rule(data=st.data())
     def seize(self, data: st.DataObject) -> None:
         self.world.seize(data.draw(self.accounts()))
-
-    @rule(data=st.data(), rate=st.sampled_from((0.0, 5.5, -50.0, 100.0)))
-    def change_rate(self, data: st.DataObject, rate: float) -> None:
-        self.world.change_rate(data.draw(self.accounts()), rate)
 
     @rule(data=st.data(), steps=st.integers(1, 3))
     def age(self, data: st.DataObject, steps: int) -> None:
@@ -132,12 +150,6 @@ class Machine(RuleBasedStateMachine):
 
     def accounts(self) -> st.SearchStrategy[AccountKey]:
         return st.sampled_from(sorted(self.world.auditor.books))
-
-    def idle_accounts(self) -> list[AccountKey]:
-        books = self.world.auditor.books.items()
-        return sorted(
-            key for key, b in books if not (b.principal or b.prepared or b.is_root or b.is_deleted)
-        )
 
     def busiest_shard(self) -> int:
         lengths = [len(queue) for queue in self.world.queues]

@@ -31,14 +31,20 @@ class MemoryShard:
         self._by_coordinator: dict[CoordinatorKey, TransferKey] = {}
         self._change_ids = count(1)
 
+    def take_over(self, rows: Rows, change_id: int) -> None:
+        """Go on from what another shard has stored, with change ids from `change_id` on."""
+        self._rows = rows
+        self._by_coordinator = {t.coordinator_key: t.key for t in rows.transfers.values()}
+        self._change_ids = count(change_id)
+
     def apply(
         self, commands: Sequence[Command | Chore], facts: Facts, now: datetime
     ) -> list[OutgoingMessage]:
         """Apply a batch, commit it, and return the messages."""
         outcome = self._applied(commands, facts, now)
         rows = self._rows
-        for key in outcome.purged:
-            del rows.accounts[key]
+        for account_key in outcome.purged:
+            del rows.accounts[account_key]
         rows.accounts |= {account.key: _stored(account) for account in outcome.changed_accounts()}
         rows.transfers |= outcome.reminded
         for key in outcome.removed:
@@ -50,8 +56,8 @@ class MemoryShard:
             self._by_coordinator[transfer.coordinator_key] = transfer.key
             rows.transfers[transfer.key] = transfer
         for change in outcome.received:
-            key = change.debtor_id, change.other_creditor_id, change.change_id
-            rows.changes[key] = change.committed_at
+            change_key = change.debtor_id, change.other_creditor_id, change.change_id
+            rows.changes[change_key] = change.committed_at
         rows.journal.extend(outcome.journal)
         return [encode(event) for event in outcome.events]
 

@@ -1,7 +1,6 @@
 """What recorded traffic leads to when every command is a batch of its own."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -10,15 +9,16 @@ from swpt_accounts.ledger.account_update import announce
 from swpt_accounts.ledger.commands import PendingBalanceChange
 from swpt_accounts.ledger.events import AccountUpdate, Event
 from swpt_accounts.ledger.journal import JournalEntry
-from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.sharding import Realm
 from tests.simulation.discrepancy import require_equal
 from tests.simulation.memory_shard import MemoryShard
+from tests.simulation.observer import is_begun_by_node
 from tests.simulation.recording import Portion
 from tests.simulation.rows import Rows, Shard
 from tests.simulation.world import POLICY, as_announced
 
 _NO_ROWS: Final = Rows({}, {}, {}, [])
+_UNUSED_CHANGE_ID: Final = 10**9
 
 
 def give(shard: Shard, batch: Portion) -> list[Event]:
@@ -26,6 +26,11 @@ def give(shard: Shard, batch: Portion) -> list[Event]:
     for account in batch.written:
         shard.put_account(account)
     return [as_announced(m) for m in shard.apply(batch.commands, batch.facts, batch.now)]
+
+
+def copied(rows: Rows) -> Rows:
+    """Return rows that can be changed."""
+    return Rows(dict(rows.accounts), dict(rows.transfers), dict(rows.changes), list(rows.journal))
 
 
 class OneByOne:
@@ -45,22 +50,27 @@ class OneByOne:
 
 
 class Comparison:
-    """Follows another shard, which is given the same commands in batches."""
+    """Follows another shard, which is given batches: each must end as its commands one by one.
 
-    def __init__(self, one_by_one: OneByOne) -> None:
-        self._one_by_one = one_by_one
-        self._position = 0
-        self._pending_since: dict[AccountKey, datetime | None] = {}
-        self._names: dict[int, int] = {}
-        self._expected_names: dict[int, int] = {}
+    Both begin with the same rows. So a difference that may be is not followed by others.
+    """
+
+    def __init__(self, realm: Realm) -> None:
+        self._shard = MemoryShard(realm, POLICY)
+        self._rows = _NO_ROWS
 
     def check(self, batch: Portion, events: Sequence[Event], rows: Rows) -> None:
-        """Compare what came of the next batch with what came of its commands."""
-        begin, end = self._position, self._position + len(batch.commands)
-        self._position = end
-        before = self._one_by_one.tables[begin - 1] if begin else _NO_ROWS
-        after = self._one_by_one.tables[end - 1]
-        singles = [event for events in self._one_by_one.events[begin:end] for event in events]
+        """Compare what came of the next batch with what comes of its commands."""
+        written = {account.key: account for account in batch.written}
+        before = msgspec.structs.replace(self._rows, accounts=self._rows.accounts | written)
+        self._rows = rows
+        self._names: dict[int, int] = {}
+        self._expected_names: dict[int, int] = {}
+        self._shard.take_over(copied(before), _UNUSED_CHANGE_ID)
+        singles = []
+        for command in batch.commands:
+            singles += give(self._shard, Portion([command], batch.facts, batch.now, []))
+        after = self._shard.rows()
         updates = {(e.debtor_id, e.creditor_id) for e in singles if isinstance(e, AccountUpdate)}
         coalesced = [
             announce(msgspec.structs.replace(after.accounts[key]), POLICY, batch.now)
@@ -72,37 +82,19 @@ class Comparison:
             [_renamed_in_event(event, self._names) for event in events],
             [*(_renamed_in_event(e, self._expected_names) for e in others), *coalesced],
         )
-        self._predict_pending(batch, before, after, updates)
+        for key in updates:
+            # The batch tells of everything at its end.
+            after.accounts[key].update_pending_since = None
         self._compare(rows, after)
 
-    def _predict_pending(
-        self, batch: Portion, before: Rows, after: Rows, updates: set[AccountKey]
-    ) -> None:
-        """An account's news are pending after a change, unless the batch ends by telling them."""
-        for account in batch.written:
-            self._pending_since[account.key] = account.update_pending_since
-            before = msgspec.structs.replace(
-                before, accounts=before.accounts | {account.key: account}
-            )
-        for key, account in after.accounts.items():
-            known = before.accounts.get(key)
-            if key in updates:
-                self._pending_since[key] = None
-            elif known is None or known.last_change_seqnum != account.last_change_seqnum:
-                self._pending_since[key] = self._pending_since.get(key) or batch.now
-
     def _compare(self, rows: Rows, after: Rows) -> None:
-        accounts = {
-            key: msgspec.structs.replace(account, update_pending_since=self._pending_since[key])
-            for key, account in after.accounts.items()
-        }
-        require_equal("the accounts", rows.accounts, accounts)
+        require_equal("the accounts", rows.accounts, after.accounts)
         require_equal("the prepared transfers", rows.transfers, after.transfers)
         require_equal("the registered changes", rows.changes, after.changes)
         require_equal(
             "the journal",
-            [_renamed_in_entry(entry, self._names) for entry in rows.journal],
-            [_renamed_in_entry(entry, self._expected_names) for entry in after.journal],
+            renamed_in_journal(rows, self._names),
+            renamed_in_journal(after, self._expected_names),
         )
 
 
@@ -114,7 +106,16 @@ def _renamed_in_event(event: Event, names: dict[int, int]) -> Event:
     return msgspec.structs.replace(event, change_id=name)
 
 
-def _renamed_in_entry(entry: JournalEntry, names: dict[int, int]) -> JournalEntry:
-    if entry.change_id is None or entry.transfer_id is None:
+def renamed_in_journal(rows: Rows, names: dict[int, int]) -> list[JournalEntry]:
+    """Return the journal with the own change ids' places, in the order in which they are met."""
+    return [_renamed_in_entry(entry, rows, names) for entry in rows.journal]
+
+
+def _renamed_in_entry(entry: JournalEntry, rows: Rows, names: dict[int, int]) -> JournalEntry:
+    change_id = entry.change_id
+    if change_id is None:
         return entry
-    return msgspec.structs.replace(entry, change_id=names[entry.change_id])
+    key = entry.debtor_id, entry.other_creditor_id, change_id
+    if entry.transfer_id is None and key in rows.changes and not is_begun_by_node(entry):
+        return entry
+    return msgspec.structs.replace(entry, change_id=names.setdefault(change_id, len(names)))

@@ -1,27 +1,40 @@
 """A shard on a real PostgreSQL: batches as the consumers apply them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
 from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
+from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.outgoing import LANES_PER_MESSAGE_TYPE, OutgoingMessage
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import connect
 from swpt_accounts.store.transaction import Database, Transaction
+from swpt_accounts.workers.chore_sender import ChoreSender
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.scan_accounts import AllAccounts
+from swpt_accounts.workers.scan_transfers import AllTransfers
+from swpt_accounts.workers.scanner import Session
 from tests.simulation.reading import insert_account, read_rows
 from tests.simulation.rows import Rows
 
 LANES = range(len(MESSAGE_TYPES) * LANES_PER_MESSAGE_TYPE)
 TABLES = ("account", "prepared_transfer", "registered_balance_change", "journal", "outbox")
+
+
+PAGE_SIZE = 7
+
+# Only what a scan finds is of interest here, not whom it tells.
+_NOBODY = cast("ChoreSender", None)
 
 
 class Crash(Exception):
@@ -47,6 +60,7 @@ class PostgresShard:
 
     def __init__(self, postgres_url: str, realm: Realm, policy: Policy) -> None:
         self.realm = realm
+        self._policy = policy
         self._now: datetime | None = None
         self._database = Database(postgres_url, application_name="simulation")
         self._session = connect(postgres_url, application_name="observer", autocommit=True)
@@ -61,7 +75,7 @@ class PostgresShard:
         return self._now
 
     def apply(
-        self, commands: Sequence[Command], facts: Facts, now: datetime
+        self, commands: Sequence[Command | Chore], facts: Facts, now: datetime
     ) -> list[OutgoingMessage]:
         """Apply a batch, commit it, and empty the outbox."""
         self._now = now
@@ -70,7 +84,7 @@ class PostgresShard:
         outbox.delete(self._session, page)
         return [message.message for message in page]
 
-    def crash(self, commands: Sequence[Command], facts: Facts, now: datetime) -> None:
+    def crash(self, commands: Sequence[Command | Chore], facts: Facts, now: datetime) -> None:
         """Do everything for a batch except the commit."""
         self._now = now
         try:
@@ -78,6 +92,26 @@ class PostgresShard:
         except Crash:
             return
         raise AssertionError("a batch without a transaction")
+
+    def scan(self, documents: Mapping[int, str | None], now: datetime) -> list[Chore]:
+        """Look at all pages of the tables as the scans do."""
+
+        def gather_facts(_: Collection[AccountKey], debtor_ids: Collection[int]) -> Facts:
+            return Facts({}, {d: documents[d] for d in debtor_ids if d in documents})
+
+        looks = (
+            AllAccounts(self.realm, self._policy, gather_facts).look,
+            AllTransfers(self.realm, self._policy).look,
+        )
+        chores: list[Chore] = []
+        with self._database.transaction() as transaction:
+            session = Session(transaction, _NOBODY, now)
+            for look in looks:
+                seen = look(session, (), PAGE_SIZE)
+                while seen.rows_count:
+                    chores += seen.chores
+                    seen = look(session, seen.last_key, PAGE_SIZE)
+        return chores
 
     def rows(self) -> Rows:
         """Read the tables."""
@@ -96,12 +130,6 @@ class PostgresShard:
         for table in TABLES:
             self._session.execute(f"DELETE FROM {table}")
         self._session.execute("ALTER SEQUENCE change_id_seq RESTART")
-
-    def last_change_id(self) -> int:
-        """Return the change id that was drawn last."""
-        row = self._session.execute("SELECT last_value FROM change_id_seq").fetchone()
-        assert row is not None
-        return int(row[0])
 
     def close(self) -> None:
         """Close all connections."""

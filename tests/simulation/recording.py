@@ -8,14 +8,13 @@ from typing import Final
 import msgspec
 
 from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.protocol.outgoing import OutgoingMessage
 from swpt_accounts.protocol.sharding import Realm
 from tests.simulation.memory_shard import MemoryShard
 from tests.simulation.traffic import DEBTOR_IDS
-from tests.simulation.world import POLICY, World
+from tests.simulation.world import POLICY, Message, World
 
 BATCH_SIZE_MAX: Final = 200
 
@@ -27,7 +26,7 @@ class Portion(msgspec.Struct):
     them, other processes of the shard have written the accounts in `written`.
     """
 
-    commands: list[Command]
+    commands: list[Message]
     facts: Facts
     now: datetime
     written: list[Account]
@@ -42,7 +41,7 @@ class RecordingShard(MemoryShard):
         self._written: list[Account] = []
 
     def apply(
-        self, commands: Sequence[Command], facts: Facts, now: datetime
+        self, commands: Sequence[Message], facts: Facts, now: datetime
     ) -> list[OutgoingMessage]:
         """Apply a batch, and note it."""
         self.portions.append(Portion(list(commands), facts, now, self._written))
@@ -68,25 +67,23 @@ def record(random: Random, rounds: int) -> list[RecordingShard]:
         world.deliver(random, random.randrange(10))
         world.repeat(random, random.randrange(10))
         for index in range(len(shards)):
+            world.scan(index)
             world.apply(index, BATCH_SIZE_MAX)
         _interfere(random, world)
     return shards
 
 
 def _interfere(random: Random, world: World) -> None:
-    """Let time pass, and other processes do something."""
+    """Let time pass, and somebody do something."""
     seconds = random.choice((0, 1, 86400, 10**7, -3600))
     world.pass_time(timedelta(seconds=seconds, microseconds=random.randrange(10**6)))
     key = random.choice(sorted(world.auditor.books))
-    book = world.auditor.books[key]
-    match random.randrange(5):
+    match random.randrange(3):
         case 0:
             world.seize(key)
         case 1:
-            world.change_rate(key, random.choice((0.0, 5.5, -50.0)))
-        case 2 if not (book.is_root or book.prepared or book.principal):
-            world.delete(key)
-        case 3:
+            world.send(world.traffic.closing(random, key, world.now))
+        case 2:
             world.age(key, random.randrange(1, 4))
 
 

@@ -1,12 +1,13 @@
 """A shard's tables as they are between two batches, and the shards that the simulation drives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.journal import JournalEntry
@@ -32,12 +33,15 @@ class Shard(Protocol):
     realm: Realm
 
     def apply(
-        self, commands: Sequence[Command], facts: Facts, now: datetime
+        self, commands: Sequence[Command | Chore], facts: Facts, now: datetime
     ) -> list[OutgoingMessage]:
         """Apply a batch, commit it, and return what the outbox then holds."""
 
-    def crash(self, commands: Sequence[Command], facts: Facts, now: datetime) -> None:
+    def crash(self, commands: Sequence[Command | Chore], facts: Facts, now: datetime) -> None:
         """Do everything for a batch except the commit."""
+
+    def scan(self, documents: Mapping[int, str | None], now: datetime) -> list[Chore]:
+        """Return what is due on all rows; `documents` are those of other shards' currencies."""
 
     def rows(self) -> Rows:
         """Return a copy of the tables."""

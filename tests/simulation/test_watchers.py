@@ -1,60 +1,51 @@
 """Whoever watches the simulation does notice: each kind of mistake is made on purpose."""
 
-from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 import pytest
 
-from swpt_accounts.ledger.commands import Command, PendingBalanceChange
 from swpt_accounts.ledger.events import (
     AccountTransfer,
     AccountUpdate,
-    Event,
     FinalizedTransfer,
     PreparedTransfer,
     RejectedTransfer,
 )
-from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.values import account_id
-from swpt_accounts.protocol.sharding import Realm
 from tests import factories
-from tests.simulation.auditor import Auditor
 from tests.simulation.discrepancy import Discrepancy
-from tests.simulation.inspection import inspect
-from tests.simulation.memory_shard import MemoryShard
-from tests.simulation.observer import Observer, check_tables
-from tests.simulation.reading import NOT_STORED
+from tests.simulation.observer import check_tables
 from tests.simulation.rows import Rows
+from tests.simulation.story import (
+    NOW,
+    Batches,
+    Told,
+    audit,
+    observe,
+    variants_of,
+    variants_of_rows,
+)
 from tests.simulation.traffic import OUTSIDER_ID
-from tests.simulation.world import POLICY, as_announced
 
-NOW: Final = factories.NOW + timedelta(hours=1)
 SENDER: Final = (factories.DEBTOR_ID, factories.SENDER_ID)
 
-# The sender's and the recipient's accounts are in this realm, the stranger's is not.
-REALM: Final = Realm.parse("1.#")
-FACTS: Final = Facts(reachable={(factories.DEBTOR_ID, factories.STRANGER_ID): True})
 
-Batches = list[tuple[list[Command], list[Event]]]
-
-
-class Story:
+class Story(Told):
     """Money comes from outside, is paid on, and some of it leaves for another shard."""
 
     def __init__(self) -> None:
-        self.shard = MemoryShard(REALM, POLICY)
-        self.batches: Batches = []
+        super().__init__()
         from_outside = {"creditor_id": factories.SENDER_ID, "other_creditor_id": OUTSIDER_ID}
-        self._give(
+        self.give(
             factories.configure_account(),
             factories.configure_account(creditor_id=factories.RECIPIENT_ID),
             factories.configure_account(config_data="not valid", seqnum=2),
             factories.pending_balance_change(**from_outside),
         )
         far_away = {"recipient": account_id(factories.STRANGER_ID), "coordinator_request_id": 2}
-        self._give(
+        self.give(
             factories.prepare_transfer(max_locked_amount=300),
             factories.prepare_transfer(max_locked_amount=100, **far_away),
             factories.prepare_transfer(coordinator_request_id=3, max_locked_amount=50),
@@ -64,63 +55,10 @@ class Story:
             ),
         )
         here, away, dismissed, *_ = [e for e in self.events if isinstance(e, PreparedTransfer)]
-        self._give(factories.finalize_transfer(here))
-        self._give(factories.finalize_transfer(away))
-        self._give(factories.finalize_transfer(dismissed, committed_amount=0))
-        self._give(factories.configure_account(seqnum=3))
-
-    def _give(self, *commands: Command) -> None:
-        messages = self.shard.apply(commands, FACTS, NOW)
-        self.batches.append((list(commands), [as_announced(m) for m in messages]))
-
-    @property
-    def events(self) -> list[Event]:
-        return [event for _, events in self.batches for event in events]
-
-    @property
-    def sent(self) -> list[PendingBalanceChange]:
-        return [event for event in self.events if isinstance(event, PendingBalanceChange)]
-
-
-def audit(batches: Batches, rows: Rows | None = None) -> None:
-    """Let the auditor watch the story."""
-    auditor = Auditor(POLICY)
-    for commands, events in batches:
-        auditor.observe(REALM, commands, FACTS, NOW, events)
-    if rows is not None:
-        inspect([MemoryShard(REALM, POLICY)], [rows], auditor)
-
-
-def observe(batches: Batches) -> None:
-    """Let the observer watch the story."""
-    observer = Observer()
-    for commands, events in batches:
-        observer.observe(commands, events)
-
-
-def other(value: Any) -> Any:
-    """Return another value of the same type."""
-    match value:
-        case bool():
-            return not value
-        case int() | float():
-            return value + 1
-        case str():
-            return value + "x"
-        case bytes():
-            return value + b"x"
-        case datetime() | date():
-            return value - timedelta(days=1)
-        case None:
-            return NOW
-    raise AssertionError(value)
-
-
-def altered(row: Any) -> Iterator[Any]:
-    """Return copies of a struct, in each of which one field is different."""
-    for name in row.__struct_fields__:
-        if name not in NOT_STORED:
-            yield msgspec.structs.replace(row, **{name: other(getattr(row, name))})
+        self.give(factories.finalize_transfer(here))
+        self.give(factories.finalize_transfer(away))
+        self.give(factories.finalize_transfer(dismissed, committed_amount=0))
+        self.give(factories.configure_account(seqnum=3))
 
 
 def test_a_story_without_mistakes_is_accepted() -> None:
@@ -142,48 +80,32 @@ def test_a_story_without_mistakes_is_accepted() -> None:
 @pytest.mark.parametrize("number", range(len(Story().batches)))
 def test_the_auditor_notices_every_change_of_an_event(number: int) -> None:
     story = Story()
-    commands, events = story.batches[number]
-    for index, event in enumerate(events):
-        without, twice = events[:index] + events[index + 1 :], [*events[: index + 1], event]
-        variants = [without, twice + events[index + 1 :]]
-        for changed in altered(event):
-            # Any id will do that was never used before.
-            if not isinstance(event, PendingBalanceChange) or changed.change_id == event.change_id:
-                variants.append([*events[:index], changed, *events[index + 1 :]])
-        for variant in variants:
-            story.batches[number] = commands, variant
-            with pytest.raises(Discrepancy):
-                audit(story.batches)
+    commands, events, now = story.batches[number]
+    for variant in variants_of(events):
+        story.batches[number] = commands, variant, now
+        with pytest.raises(Discrepancy):
+            audit(story.batches)
 
 
 @pytest.mark.parametrize("table", ["accounts", "transfers", "changes", "journal"])
 def test_the_auditor_notices_every_change_of_a_row(table: str) -> None:
     story = Story()
-    for index in range(len(getattr(story.shard.rows(), table))):
-        untouched = getattr(story.shard.rows(), table)
-        key = index if isinstance(untouched, list) else list(untouched)[index]
-        row = untouched[key]
-        for changed in [other(row)] if isinstance(row, datetime) else altered(row):
-            rows = story.shard.rows()
-            getattr(rows, table)[key] = changed
-            with pytest.raises(Discrepancy):
-                audit(story.batches, rows)
-        rows = story.shard.rows()
-        del getattr(rows, table)[key]
+    rows = story.shard.rows()
+    for variant in variants_of_rows(getattr(rows, table)):
         with pytest.raises(Discrepancy):
-            audit(story.batches, rows)
+            audit(story.batches, msgspec.structs.replace(rows, **{table: variant}))
 
 
 def drop(batches: Batches, kind: type, index: int = 0) -> None:
     """Lose an event of a type."""
-    places = [(events, e) for _, events in batches for e in events if isinstance(e, kind)]
+    places = [(events, e) for _, events, _ in batches for e in events if isinstance(e, kind)]
     events, event = places[index]
     events.remove(event)
 
 
 def change(batches: Batches, kind: type, index: int, **fields: Any) -> None:
     """Change an event of a type."""
-    places = [(events, e) for _, events in batches for e in events if isinstance(e, kind)]
+    places = [(events, e) for _, events, _ in batches for e in events if isinstance(e, kind)]
     events, event = places[index]
     events[events.index(event)] = msgspec.structs.replace(event, **fields)
 

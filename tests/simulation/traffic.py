@@ -6,6 +6,16 @@ from itertools import count
 from random import Random
 from typing import Final
 
+from swpt_accounts.ledger.chores import (
+    CapitalizeInterest,
+    ChangeInterestRate,
+    Chore,
+    PurgeAccount,
+    RemindOfTransfer,
+    SendAccountUpdate,
+    TryToDeleteAccount,
+    UpdateDebtorInfo,
+)
 from swpt_accounts.ledger.commands import (
     Command,
     ConfigureAccount,
@@ -42,6 +52,7 @@ DOCUMENTS: Final = (
     '"contentType":"text/plain","sha256":"' + "0F" * 32 + '"}}',
 )
 INVALID_DOCUMENTS: Final = ("{", "[]", '{"type":"RootConfigData","rate":101}', '{"rate":5}')
+SUMS: Final = ("", "0F" * 32)
 NOTES: Final = ("", "for the bread", "{\\\"NULL\",'%s'}", "кафе ☕ " * 20)
 AMOUNTS: Final = (0, 1, 2, 3, 10, 99, 1000, 10**6, 2**53 + 1, 2**62, MAX_INT64)
 DELAYS: Final = (0, 1, 3600, 86400, 2**31 - 1)
@@ -62,15 +73,16 @@ class Traffic:
         self._request_ids = count(1)
         self._outside_ids = count(-1, -1)
         self._seqnums = count(1)
-        self._kinds: Sequence[Callable[[Random, datetime], Command]] = (
+        self._kinds: Sequence[Callable[[Random, datetime], Command | Chore]] = (
             *[self.prepare] * 6,
             *[self.finalize] * 6,
             self.configure,
             self.outside_change,
+            self.chore,
         )
 
-    def any_command(self, random: Random, now: datetime) -> Command:
-        """Return a command of any kind."""
+    def any_command(self, random: Random, now: datetime) -> Command | Chore:
+        """Return a command or a chore, of any kind."""
         return random.choice(self._kinds)(random, now)
 
     def opening(self, random: Random, debtor_id: int, now: datetime) -> list[Command]:
@@ -108,6 +120,30 @@ class Traffic:
             ts=now - random.choice(ages),
             seqnum=random.choice((next(self._seqnums), 0, 2**31 - 1, -(2**31))),
         )
+
+    def closing(self, random: Random, key: AccountKey, now: datetime) -> Command:
+        """Return the wish that an account be deleted, whatever is on it, or nearly so."""
+        negligible_amount = random.choice((0.0, 2.5, 1e30, 1e30))
+        seqnum = next(self._seqnums)
+        return ConfigureAccount(*key, negligible_amount, 1, "", now, seqnum)
+
+    def chore(self, random: Random, now: datetime) -> Chore:
+        """Return a chore that scans may have sent, or not."""
+        key = self._account(random)
+        ts = now - random.choice((timedelta(0), SECOND, -SECOND, DAY, 2 * DAY))
+        rate = random.choice((0.0, 7.25, -50.0, 100.0, 1e-9, 1000.0, -99.5))
+        chores: list[Chore] = [
+            SendAccountUpdate(*key),
+            ChangeInterestRate(*key, rate, ts),
+            UpdateDebtorInfo(*key, random.choice(("", "x:y")), "", random.choice(SUMS), ts),
+            CapitalizeInterest(*key),
+            TryToDeleteAccount(*key),
+            PurgeAccount(*key),
+        ]
+        chores += [
+            RemindOfTransfer(*key) for key in random.choices([*self.announced] or [(7, 5, 1)])
+        ]
+        return random.choice(chores)
 
     def prepare(self, random: Random, now: datetime) -> Command:
         """Return a request for a transfer."""

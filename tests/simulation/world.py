@@ -1,5 +1,6 @@
 """Shards with their queues, the messages between them, a clock, and the auditor watching."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from random import Random
@@ -10,11 +11,13 @@ import msgspec
 from swpt_accounts.ledger import events
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import needs_of
+from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command, FinalizeTransfer, PendingBalanceChange
-from swpt_accounts.ledger.events import Event, FinalizedTransfer, PreparedTransfer
+from swpt_accounts.ledger.events import AccountPurge, Event, FinalizedTransfer, PreparedTransfer
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
+from swpt_accounts.protocol.chores import decode_chore, encode_chore
 from swpt_accounts.protocol.decoding import CONTENT_TYPE
 from swpt_accounts.protocol.incoming import decode
 from swpt_accounts.protocol.outgoing import OutgoingMessage
@@ -25,14 +28,23 @@ from tests.simulation.expected_events import coordinator_of, key_of
 from tests.simulation.inspection import inspect
 from tests.simulation.observer import Observer, check_tables
 from tests.simulation.rows import Shard
-from tests.simulation.traffic import Traffic
+from tests.simulation.traffic import DEBTOR_IDS, Traffic
 
 START: Final = datetime.fromisoformat("2026-01-02T03:04:05.678901+00:00")
+CLOCK_ERROR_MAX: Final = timedelta(days=2)
+"""After a purge, clocks may be wrong by less than the three days that accounts must be old."""
+
 POLICY: Final = Policy(archive_threshold=START - timedelta(days=300))
 
 
-def as_received(command: Command) -> Command:
-    """Return a command as it is after its way over the wire."""
+Message = Command | Chore
+"""What a shard can be asked to do."""
+
+
+def as_received(command: Message) -> Message:
+    """Return a command, or a chore, as it is after its way over the wire."""
+    if isinstance(command, Chore):
+        return decode_chore(type(command).__name__, CONTENT_TYPE, encode_chore(command))
     return decode(type(command).__name__, CONTENT_TYPE, msgspec.json.encode(command))
 
 
@@ -56,16 +68,17 @@ class World:
         self.traffic = Traffic()
         self.auditor = Auditor(POLICY)
         self.observer = Observer()
-        self.queues: list[list[Command]] = [[] for _ in shards]
-        self.handled: list[Command] = []
+        self.queues: list[list[Message]] = [[] for _ in shards]
+        self.handled: list[Message] = []
         self.sent: list[PendingBalanceChange] = []
         self.others_answer = True
+        self._earliest = START - timedelta(days=30)
         self._tables = [shard.rows() for shard in shards]
         self._say = say
 
     # -- what happens to messages ----------------------------------------
 
-    def send(self, *commands: Command) -> None:
+    def send(self, *commands: Message) -> None:
         """Put commands into the queues of the shards that they are for."""
         for command in commands:
             queue = self.queues[self._shard_of(command.debtor_id, command.creditor_id)]
@@ -86,9 +99,25 @@ class World:
                     self.traffic.announced.pop(key_of(event), None)
                 case PendingBalanceChange():
                     self.sent.append(event)
+        if any(isinstance(event, AccountPurge) for event in announced):
+            self._earliest = max(self._earliest, self.now - CLOCK_ERROR_MAX)
         has_effect = self.auditor.observe(shard.realm, commands, facts, self.now, announced)
         self.observer.observe(commands, announced)
         self.inspect(index, may_differ=has_effect)
+
+    def scan(self, index: int) -> None:
+        """Let a shard look at everything, and put what is due into its own queue."""
+        shard = self.shards[index]
+        documents = {
+            debtor_id: self._document_of(debtor_id)
+            for debtor_id in DEBTOR_IDS
+            if self.others_answer and not shard.realm.contains(debtor_id, 0)
+        }
+        found = shard.scan(documents, self.now)
+        self._say(f"# shard {shard.realm.routing_key} is scanned, {documents}: {len(found)} chores")
+        due = list(self.auditor.due(shard.realm, documents, self.now))
+        require_equal("what a scan finds", Counter(found), Counter(due))
+        self.send(*found)
 
     def crash(self, index: int, size: int) -> None:
         """Let a shard die before the commit: the batch comes again."""
@@ -138,32 +167,15 @@ class World:
     # -- what happens beside the messages ----------------------------------
 
     def pass_time(self, period: timedelta) -> None:
-        """Set the clock, forward or back, but never far behind the beginning."""
-        self.now = max(self.now + period, START - timedelta(days=30))
+        """Set the clock, forward or back, but never far behind the beginning, or a purge."""
+        self.now = max(self.now + period, self._earliest)
         self._say(f"# {self.now}")
-
-    def delete(self, key: AccountKey) -> None:
-        """Delete an account that holds nothing, as its shard does when its owner wants it."""
-        account, book = self._account_and_book(key)
-        book.touch(self.now)
-        account.accrue(self.now)
-        book.is_deleted, book.interest = True, 0.0
-        account.is_deleted, account.interest = True, 0.0
-        self._put(account, "deleted")
 
     def seize(self, key: AccountKey) -> None:
         """Take everything from an account, whatever is locked on it."""
         principal = self.auditor.books[key].principal
         if principal:
             self.send(self.traffic.given(*key, -principal, self.now))
-
-    def change_rate(self, key: AccountKey, rate: float) -> None:
-        """Change an account's interest rate, as its shard does when the currency's has changed."""
-        account, book = self._account_and_book(key)
-        if not account.is_root and not account.is_deleted and account.interest_rate != rate:
-            book.set_rate(rate, self.now)
-            account.set_interest_rate(rate, self.now)
-            self._put(account, f"given the rate {rate}")
 
     def age(self, key: AccountKey, steps: int) -> None:
         """Let an account come near to its last sequence number, as if much had happened since."""
@@ -188,7 +200,7 @@ class World:
         [index] = [i for i, s in enumerate(self.shards) if s.realm.contains(debtor_id, creditor_id)]
         return index
 
-    def _take(self, index: int, size: int) -> tuple[Shard, list[Command], Facts]:
+    def _take(self, index: int, size: int) -> tuple[Shard, list[Message], Facts]:
         shard, queue = self.shards[index], self.queues[index]
         commands, queue[:] = queue[:size], queue[size:]
         needs = needs_of(commands, shard.realm.contains, POLICY)

@@ -93,7 +93,7 @@ class Year:
             exact = self.books.accounts.get(key)
             if row is not None and exact is not None:
                 compare(row, exact)
-            elif row is not exact:
+            elif row is not None or exact is not None:
                 require_equal("an account", row, exact)
 
     # -- what is done ------------------------------------------------------

@@ -63,7 +63,7 @@ class Plan:
             keys = [(debtor_id, FIRST_CREDITOR_ID + i) for i in range(per_currency)]
             self.savers.update(keys[::SAVERS_SHARE])
             self.owners += keys
-        self._spenders = [key[1] for key in keys if key not in self.savers]
+        self._spenders = sorted({key[1] for key in self.owners if key not in self.savers})
         self.calendar = sorted(self._decisions(start), key=lambda item: item[0])
 
     def _decisions(self, start: datetime) -> Iterator[tuple[datetime, Command]]:
