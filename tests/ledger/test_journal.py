@@ -237,6 +237,66 @@ def test_cooked_books_do_not_balance(books: Books, cook: Any) -> None:
         books.prove()
 
 
+# -- accounts that are purged -------------------------------------------------------------------
+
+
+def purge(books: Books, key: AccountKey, principal: int) -> None:
+    """Take an account that the batch has not changed out of the books."""
+    books.purged = {key: Position(9, principal)}
+
+
+GONE = (DEBTOR_ID, 5)
+
+
+def test_an_account_that_holds_nothing_can_be_purged(books: Books) -> None:
+    purge(books, GONE, 0)
+    books.prove()
+
+
+@pytest.mark.parametrize("principal", [1, -1, MAX_INT64])
+def test_an_account_that_holds_something_cannot_be_purged(books: Books, principal: int) -> None:
+    purge(books, GONE, principal)
+    with pytest.raises(BooksDoNotBalance, match=str(principal)):
+        books.prove()
+
+
+def test_each_of_several_purged_accounts_must_hold_nothing(books: Books) -> None:
+    books.purged = {(DEBTOR_ID, n): Position(n, 0) for n in range(5, 9)}
+    books.prove()
+    books.purged[DEBTOR_ID, 7] = Position(7, 1)
+    with pytest.raises(BooksDoNotBalance, match="purged"):
+        books.prove()
+
+
+def test_the_journal_of_an_account_created_anew_begins_from_nothing(books: Books) -> None:
+    """The purged account's position is no longer its own."""
+    purge(books, RECIPIENT, 0)
+    del books.before[RECIPIENT]
+    books.entries = [entry for entry in books.entries if entry.creditor_id != RECIPIENT_ID]
+    books.entries.append(
+        msgspec.structs.replace(
+            books.entries[0], creditor_id=RECIPIENT_ID, amount=1500, principal=1500
+        )
+    )
+    books.accounts[RECIPIENT].principal = 1500
+    books.accounts[RECIPIENT].last_journal_number = 1
+    books.prove()
+    books.change_entry(-1, journal_number=10)
+    with pytest.raises(BooksDoNotBalance):
+        books.prove()
+
+
+def test_an_account_that_the_batch_has_changed_cannot_be_purged(books: Books) -> None:
+    del books.accounts[RECIPIENT]
+    del books.before[RECIPIENT]
+    purge(books, RECIPIENT, 0)
+    with pytest.raises(BooksDoNotBalance):
+        books.prove()
+
+
+# -- overflow -----------------------------------------------------------------------------------
+
+
 def test_what_is_clipped_is_no_loss_of_the_currency() -> None:
     """The sender has lost it, the recipient has not got it, and the journal says where it is."""
     transfer = prepared_transfer()

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from swpt_accounts.ledger.facts import Facts
+from swpt_accounts.ledger.journal import Position
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.transfer import PreparedTransfer
 from swpt_accounts.ledger.working_set import NotRequested, WorkingSet
@@ -179,6 +181,43 @@ def test_a_transfer_of_the_same_batch_answers_repetitions_but_cannot_be_finalize
     rows.add_transfer(transfer)
     assert rows.transfer_of_coordinator(transfer.coordinator_key) is transfer
     assert rows.transfer(transfer.key) is None
+
+
+def test_a_transfer_can_be_asked_for_only_to_remind_of_it() -> None:
+    transfer = prepared_transfer()
+    rows = WorkingSet(Needs(reminders={transfer.key}), transfers=[transfer])
+    assert rows.transfer(transfer.key) is transfer
+
+
+def test_a_reminder_is_noted_on_the_transfer() -> None:
+    transfer = prepared_transfer()
+    rows = WorkingSet(Needs(reminders={transfer.key}), transfers=[transfer])
+    rows.note_reminder(transfer, NOW)
+    reminded = rows.transfer(transfer.key)
+    assert reminded == msgspec.structs.replace(transfer, last_reminder_ts=NOW)
+    assert rows.reminded == {transfer.key: reminded}
+    assert transfer.last_reminder_ts is None
+    assert (rows.prepared, rows.removed) == ({}, [])
+
+
+def test_a_purged_account_is_no_longer_there_and_not_written() -> None:
+    forgotten = account(is_deleted=True, is_changed=True, last_journal_number=3)
+    rows = WorkingSet(Needs(), requested_accounts=[SENDER], accounts=[forgotten])
+    rows.purge_account(forgotten)
+    assert rows.account(SENDER) is None
+    assert rows.changed_accounts() == []
+    assert rows.before == {}
+    assert rows.purged == {SENDER: Position(3, 0)}
+
+
+def test_a_purged_account_can_be_created_anew() -> None:
+    forgotten = account(is_deleted=True)
+    rows = WorkingSet(Needs(), requested_accounts=[SENDER], accounts=[forgotten])
+    rows.purge_account(forgotten)
+    created = rows.live_or_new_account(SENDER, NOW)
+    assert created is not forgotten
+    assert rows.changed_accounts() == [created]
+    assert rows.purged.keys() == {SENDER}
 
 
 def test_a_change_can_be_taken_once_and_only_if_it_is_new() -> None:
