@@ -51,7 +51,7 @@ class WorkingSet:
         self._by_coordinator = {t.coordinator_key: t for t in repeated_transfers}
         self._by_coordinator.update((t.coordinator_key, t) for t in self._transfers.values())
         self._reachable = reachable or {}
-        self._root_config_data = root_config_data or {}
+        self._root_config_data = dict(root_config_data or {})
         self._new_changes = set(new_changes)
         self._change_ids: Iterator[int] = iter(change_ids)
         self._facts = facts
@@ -101,6 +101,8 @@ class WorkingSet:
         self.purged[account.key] = Position.of(account)
         del self.accounts[account.key]
         del self.before[account.key]
+        if account.is_root:
+            self._root_config_data[account.debtor_id] = None
 
     def changed_accounts(self) -> list[Account]:
         """Return the accounts to be written, in key order."""
