@@ -174,6 +174,12 @@ class Settings:
         number("seconds", at_most=SECONDS_MAX),
         "How often the outbox is looked at when nobody tells that there is something to send.",
     )
+    app_account_update_delay_seconds: float | None = public(
+        None,
+        optional(number("seconds", at_most=SECONDS_MAX)),
+        "How long an AccountUpdate about a changed balance may wait for further changes. If not"
+        " set, an hour, or APP_ACCOUNTS_SCAN_HOURS if that is less.",
+    )
     process_transfer_requests_threads: int = unused("1", _ANY_INTEGER, _APPLIED_ON_RECEIPT)
     process_finalization_requests_threads: int = unused("1", _ANY_INTEGER, _APPLIED_ON_RECEIPT)
     process_balance_changes_threads: int = unused("1", _ANY_INTEGER, _APPLIED_ON_RECEIPT)
@@ -217,12 +223,6 @@ class Settings:
         "7",
         number("days", at_most=14),
         "An AccountUpdate is sent at least so often for each account.",
-    )
-    app_account_update_delay_seconds: float | None = internal(
-        None,
-        optional(number("seconds", at_most=SECONDS_MAX)),
-        "How long an AccountUpdate about a changed balance may wait for further changes. If not"
-        " set, an hour, or APP_ACCOUNTS_SCAN_HOURS if that is less.",
     )
     app_prepared_transfer_remainder_days: float = internal(
         "7", _DAYS, "How often the coordinator is reminded of a transfer that stays prepared."

@@ -64,6 +64,18 @@ def test_development_env_tells_the_default_of_what_it_comments_out() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "row", [row for row in reference() if row.kind != "unused"], ids=lambda row: row.name
+)
+def test_development_env_explains_a_setting_as_its_declaration_does(row: Row) -> None:
+    """Each stands in a paragraph of its own, below its meaning and its unit."""
+    paragraphs = DEVELOPMENT_ENV.read_text().split("\n\n")
+    [paragraph] = [p for p in paragraphs if re.search(rf"^#?{row.name}=", p, re.MULTILINE)]
+    words = " ".join(paragraph.replace("\n# ", " ").removeprefix("# ").splitlines()[0].split())
+    unit = f" In {row.unit}." if row.unit else ""
+    assert words in {row.meaning, row.meaning + unit}
+
+
 @pytest.mark.parametrize("row", reference(), ids=lambda row: row.name)
 def test_every_setting_is_explained_in_a_sentence(row: Row) -> None:
     assert row.meaning.endswith(".")
