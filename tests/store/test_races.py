@@ -244,15 +244,18 @@ def test_a_race_ends_as_if_there_had_been_none(
 class ContendedDatabase:
     """Somebody else is always faster."""
 
+    attempts_count = 0
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Fail as when rows were inserted twice."""
+        self.attempts_count += 1
         raise Conflict("somebody else was faster")
         yield
 
 
 def test_a_batch_is_not_tried_for_ever() -> None:
-    clock = Clock()
+    database = ContendedDatabase()
     with pytest.raises(Conflict):
-        apply(ContendedDatabase(), [SENDER], clock)
-    assert clock.attempts_count == CONFLICTS_MAX
+        apply(database, [SENDER], Clock())
+    assert database.attempts_count == CONFLICTS_MAX
