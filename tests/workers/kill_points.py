@@ -13,9 +13,11 @@ import psycopg
 
 from swpt_accounts.broker.consumer import Consumer
 from swpt_accounts.broker.publisher import Publisher
-from swpt_accounts.store import outbox
-from swpt_accounts.workers import flush, intake, ledger_batch
+from swpt_accounts.store import outbox, scans
+from swpt_accounts.workers import chore_intake, flush, intake, ledger_batch
+from swpt_accounts.workers.chore_sender import ChoreSender
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+from swpt_accounts.workers.walk import Walk
 
 Arm = Callable[[int], None]
 
@@ -156,4 +158,33 @@ FLUSHER: Final[dict[str, Arm]] = {
 SET_ASIDE: Final = "set aside"
 """Reached only where something cannot be delivered."""
 
-ALL: Final = {**CONSUMER, **FLUSHER, SET_ASIDE: after(outbox, "set_aside")}
+# -- periodic work -----------------------------------------------------------
+
+CHORES_CONSUMER: Final[dict[str, Arm]] = {
+    "before decoding chores": before(chore_intake, "decode_all"),
+    "after decoding chores": after(chore_intake, "decode_all"),
+    "chores applied": before(ledger_batch, "save"),
+    "chores committed": after(chore_intake.ChoreIntake, "handle"),
+    **{
+        name: arm
+        for name, arm in CONSUMER.items()
+        if name not in ("before decoding", "after decoding", "committed")
+    },
+}
+
+SCAN: Final[dict[str, Arm]] = {
+    "scan claimed": after(scans, "claim"),
+    "scan begun": after(Walk, "begin"),
+    "rows read": before(ChoreSender, "send"),
+    "half of the chores sent": half_published,
+    "chores sent": before(scans, "save"),
+    "position saved": after(scans, "save"),
+}
+
+ALL: Final = {
+    **CONSUMER,
+    **FLUSHER,
+    SET_ASIDE: after(outbox, "set_aside"),
+    **CHORES_CONSUMER,
+    **SCAN,
+}

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from swpt_accounts import logs, wiring
 from swpt_accounts.settings import Settings, load
+from swpt_accounts.workers import walk
 from tests.workers import kill_points, running
 
 
@@ -55,7 +56,12 @@ def consume_chores(settings: Settings) -> int:
     )
 
 
+PAGE_SIZE = 7
+"""So few rows are read at once that a test's table has several pages."""
+
+
 def scan_accounts(settings: Settings) -> int:
+    setattr(walk, "PAGE_SIZE_MAX", PAGE_SIZE)  # noqa: B010 - it is declared to be final
     hours = settings.app_accounts_scan_hours
     return wiring.scan(
         settings, "scan_accounts", pass_duration=timedelta(hours=hours), quit_early=False

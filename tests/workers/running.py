@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from swpt_accounts.broker.consumer import Consumer
@@ -16,11 +17,13 @@ from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import utc_now
+from swpt_accounts.workers.chore_intake import ChoreIntake
 from swpt_accounts.workers.consume import Consumption
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
 from swpt_accounts.workers.flush import Flusher
 from swpt_accounts.workers.intake import MessageIntake, Settled
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.scanner import CLOCK_SKEW_MAX
 from swpt_accounts.workers.stopping import Stopping
 from tests.workers.waiting import SECONDS
 
@@ -50,6 +53,32 @@ def make_consumption(
     consumption = Consumption(
         lambda: Consumer(broker_url, queue, prefetch_count=2 * batch_size_max),
         around_handle(MessageIntake(ledger_batch, nobody_answers).handle),
+        DeadLetterOffice(
+            lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
+        ),
+        batch_size_max=batch_size_max,
+    )
+    return Consuming(consumption, database)
+
+
+def make_chores_consumption(
+    postgres_url: str,
+    broker_url: str,
+    queue: str,
+    *,
+    routing_key: str = "#",
+    policy: Policy | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    batch_size_max: int = 100,
+) -> "Consuming":
+    """A consumer of chores."""
+    database = Database(postgres_url, application_name="tests: chores")
+    ledger_batch = LedgerBatch(
+        database, Realm.parse(routing_key), policy or Policy(), clock, CLOCK_SKEW_MAX
+    )
+    consumption = Consumption(
+        lambda: Consumer(broker_url, queue, prefetch_count=2 * batch_size_max),
+        ChoreIntake(ledger_batch).handle,
         DeadLetterOffice(
             lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
         ),
