@@ -2,10 +2,11 @@
 
 Accounts that have changed are announced some time later, all changes of that
 time at once. So the first of them must be known, and which accounts wait for
-longest: `account.update_pending_since`. It takes the place of the flag
-`pending_account_update`, which stays for the version before this one, and is
-to be dropped after it. A change that such an old process makes meanwhile is
-announced with the account's next change, or its next heartbeat.
+longest: `account.update_pending_since`, which the next migration fills. It
+takes the place of the flag `pending_account_update`, which stays for the
+version before this one, and is to be dropped after it. A change that such an
+old process makes meanwhile is announced with the account's next change, or its
+next heartbeat.
 
 The table `scan` remembers how far each scan has come.
 
@@ -55,10 +56,6 @@ def upgrade() -> None:
         op.execute(f"COMMENT ON TABLE {table} IS {literal(comment)}")
     for column, comment in COLUMN_COMMENTS.items():
         op.execute(f"COMMENT ON COLUMN {column} IS {literal(comment)}")
-    op.execute("SET LOCAL statement_timeout = 0")
-    op.execute(
-        "UPDATE account SET update_pending_since = last_change_ts WHERE pending_account_update"
-    )
 
 
 def literal(text: str) -> str:
