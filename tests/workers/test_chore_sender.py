@@ -74,7 +74,9 @@ def test_chores_that_other_versions_know_have_the_fields_that_they_expect(
         assert documents[message_type].keys() == {"type", "debtor_id", "creditor_id", *fields}
 
 
-def test_nothing_is_sent_when_nothing_is_due(sender: ChoreSender, wire: Wire, chores_queue: str) -> None:
+def test_nothing_is_sent_when_nothing_is_due(
+    sender: ChoreSender, wire: Wire, chores_queue: str
+) -> None:
     sender.send([])
     assert wire.ready_count(chores_queue) == 0
 
