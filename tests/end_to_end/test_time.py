@@ -50,7 +50,7 @@ def test_interest_on_a_large_balance_is_paid_to_the_unit(peers: Peers, rate: flo
     peers.pay(0, ALICE, LARGE)
     since = peers.expect("AccountTransfer", ALICE, principal=LARGE)["committed_at"]
 
-    payments = peers.await_documents("AccountTransfer", ALICE, 3, coordinator_type="interest")
+    payments = peers.await_documents("AccountTransfer", ALICE, 2, coordinator_type="interest")
     payments.sort(key=lambda payment: payment["transfer_number"])
     sides = ("0", str(ALICE)) if rate > 0 else (str(ALICE), "0")
     principal = LARGE
