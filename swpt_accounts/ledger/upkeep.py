@@ -39,7 +39,7 @@ def chores_for_account(
     chores: list[Chore] = []
     if is_deletion_attempt_due(account, policy, now):
         chores.append(TryToDeleteAccount(*key))
-    if currency is not None and not account.is_root:
+    if currency is not None:
         if is_rate_change_due(account, currency.rate, policy, now):
             chores.append(ChangeInterestRate(*key, contain_rate(currency.rate), now))
         if is_info_change_due(account, currency.info):
