@@ -51,20 +51,19 @@ _WAITING_ACCOUNTS: Final = """
     ORDER BY update_pending_since, debtor_id, creditor_id
     LIMIT %s
 """
+# Rows of one statement's snapshot stay where they are, so they are removed from
+# there. A join of the page with the table would read all of a table that is not
+# very large.
 _FORGET_CHANGES: Final[LiteralString] = """
     WITH page AS MATERIALIZED (
-        SELECT debtor_id, other_creditor_id, change_id, committed_at
+        SELECT debtor_id, other_creditor_id, change_id, committed_at, ctid AS place
         FROM registered_balance_change
         {condition}
         ORDER BY debtor_id, other_creditor_id, change_id
         LIMIT %s
     ), forgotten AS (
-        DELETE FROM registered_balance_change AS r
-        USING page
-        WHERE page.committed_at < %s
-            AND r.debtor_id = page.debtor_id
-            AND r.other_creditor_id = page.other_creditor_id
-            AND r.change_id = page.change_id
+        DELETE FROM registered_balance_change
+        WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE committed_at < %s))
         RETURNING 1
     )
     SELECT debtor_id, other_creditor_id, change_id,
