@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.values import AccountKey
+from swpt_accounts.ledger.values import MAX_INT64, MIN_INT64, AccountKey
 from swpt_accounts.store import accounts
 from swpt_accounts.store.transaction import Conflict, Database
 from tests import factories
@@ -197,3 +197,44 @@ def test_root_accounts_are_read_for_their_configuration(database: Database) -> N
         )
     assert read == {1: "one", 2: "", 3: None, 4: None}
     assert nothing == ({}, {})
+
+
+# -- purged accounts -----------------------------------------------------------
+
+
+def test_purged_accounts_are_removed_and_no_others(database: Database) -> None:
+    keys = [(d, c) for d in (MIN_INT64, -1, 0, MAX_INT64) for c in (MIN_INT64, 0, 1, MAX_INT64)]
+    create(database, *(factories.account(debtor_id=d, creditor_id=c) for d, c in keys))
+    purged = [keys[9], keys[0], keys[15], (5, 5)]
+
+    with database.transaction() as transaction:
+        accounts.delete(transaction, purged)
+        accounts.delete(transaction, [])
+
+    assert load(database, *keys).keys() == set(keys) - set(purged)
+
+
+def test_an_account_can_be_opened_again_in_the_batch_that_purges_it(database: Database) -> None:
+    create(database, factories.account(principal=1, is_deleted=True))
+    again = factories.account(principal=2, is_created=True)
+    with database.transaction() as transaction:
+        accounts.delete(transaction, [again.key])
+        accounts.save(transaction, [again], {})
+    assert load(database, again.key)[again.key].principal == 2
+
+
+# -- accounts that wait to be announced ------------------------------------------
+
+
+def test_each_account_waits_since_a_moment_of_its_own_or_not_at_all(database: Database) -> None:
+    """The moments of a batch are written together, those that are missing included."""
+    moments = [None, factories.NOW, None, values.EARLIEST, values.LATEST, None]
+    for shift in range(len(moments)):
+        shifted = moments[shift:] + moments[:shift]
+        keys = [(1, n) for n in range(len(moments))]
+        if not shift:
+            create(database, *(factories.account(debtor_id=d, creditor_id=c) for d, c in keys))
+        waits = dict(zip(keys, shifted, strict=True))
+        change(database, {key: {"update_pending_since": wait} for key, wait in waits.items()})
+        found = load(database, *keys)
+        assert {key: account.update_pending_since for key, account in found.items()} == waits

@@ -1,7 +1,9 @@
 """Prepared transfers: inserted, found by key and by coordinator, deleted."""
 
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -127,3 +129,27 @@ def test_a_request_can_be_made_again_in_the_batch_that_ends_its_transfer(
         transfers.delete(transaction, [old.key])
         transfers.insert(transaction, [new])
     assert find(database, new.coordinator_key) == [new]
+
+
+def test_reminders_are_noted_on_their_transfers_and_on_no_others(database: Database) -> None:
+    untouched, first, second = (
+        transfer(transfer_id=n, coordinator_request_id=n) for n in (1, 2, 3)
+    )
+    insert(database, untouched, first, second)
+    earlier, later = factories.NOW, factories.NOW + timedelta(days=7)
+
+    for moments in ((earlier, earlier), (earlier, later), (later, None)):
+        reminded = [
+            msgspec.structs.replace(t, last_reminder_ts=moment)
+            for t, moment in zip((first, second), moments, strict=True)
+        ]
+        with database.transaction() as transaction:
+            transfers.note_reminders(transaction, reminded[::-1])
+            transfers.note_reminders(transaction, [])
+        assert load(database, untouched.key, first.key, second.key) == [untouched, *reminded]
+
+
+def test_a_reminder_of_a_transfer_that_has_ended_is_not_noted(database: Database) -> None:
+    with database.transaction() as transaction:
+        transfers.note_reminders(transaction, [transfer(last_reminder_ts=factories.NOW)])
+    assert load(database, transfer().key) == []
