@@ -97,7 +97,8 @@ class Consumption:
                 )
                 stopping.wait(pause)
             except TimeUncertain as error:
-                logger.error("nothing is applied: %s", error)
+                queue = self._dead_letter_office.queue
+                logger.error("nothing from the queue %s is applied: %s", queue, error)
                 stopping.wait(CLOCK_PAUSE_SECONDS)
             else:
                 self._database_backoff.reset()

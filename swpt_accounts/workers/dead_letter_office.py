@@ -30,7 +30,7 @@ class DeadLetterOffice:
         """`make_publisher` returns a publisher that is not started yet."""
         self._make_publisher = make_publisher
         self._clock = clock
-        self._queue = queue
+        self.queue = queue
         self._publisher: Publisher | None = None
 
     def bury(
@@ -42,9 +42,9 @@ class DeadLetterOffice:
         must not be acked.
         """
         for _delivery, reason in rejected:
-            logger.error("a message goes to the dead letters of %s: %s", self._queue, reason)
+            logger.error("a message goes to the dead letters of %s: %s", self.queue, reason)
         now = self._clock()
-        letters = [dead_letter(delivery, self._queue, reason, now) for delivery, reason in rejected]
+        letters = [dead_letter(delivery, self.queue, reason, now) for delivery, reason in rejected]
         try:
             outcomes = self._started_publisher().publish(letters)
         except BrokerLost as error:

@@ -205,4 +205,5 @@ class Scanner:
     def _session(self, statements: Transaction, chores: ChoreSender) -> Session:
         """Look at the clocks; raise `TimeUncertain` unless they can be believed."""
         now = require_agreement(statements, self._clock, CLOCK_SKEW_MAX)
+        self._next_complaint = 0.0
         return Session(statements, chores, now)
