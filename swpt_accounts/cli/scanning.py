@@ -5,7 +5,13 @@ from typing import Final
 
 import click
 
-from swpt_accounts.cli.start import WORK_ENDED, begin, exit_when_server_is_lost
+from swpt_accounts.cli.start import (
+    WORK_ENDED,
+    begin,
+    exit_when_server_is_lost,
+    read_as_setting,
+)
+from swpt_accounts.settings.readers import number
 from swpt_accounts.settings.variables import DAYS_MAX, SCAN_HOURS_MAX
 
 
@@ -19,21 +25,18 @@ def _scan_command(
         f"-{unit[0]}",
         f"--{unit}",
         "pass_length",
-        type=click.FloatRange(0, at_most),
+        callback=read_as_setting(number(unit, at_most=at_most)),
         metavar=unit.upper(),
         help=f"How long one pass over all rows may take. [default: {setting}]",
     )
     @click.option("--quit-early", is_flag=True, help="Exit when all has been looked at once.")
-    def scan(pass_length: float | None, quit_early: bool) -> None:
+    def scan(pass_length: str | None, quit_early: bool) -> None:
         settings = begin()
-        if pass_length is None:
-            pass_length = getattr(settings, setting.lower())
+        length = float(pass_length or getattr(settings, setting.lower()))
         from swpt_accounts import wiring
 
         with exit_when_server_is_lost(settings):
-            wiring.scan(
-                settings, name, pass_duration=pass_length * unit_length, quit_early=quit_early
-            )
+            wiring.scan(settings, name, pass_duration=length * unit_length, quit_early=quit_early)
         raise SystemExit(WORK_ENDED)
 
     return scan

@@ -1,67 +1,15 @@
 """What each command asks of wiring, what it refuses, and how it ends."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from swpt_accounts import logs, wiring
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.cli import main, preparing, signals
+from swpt_accounts.cli import main, preparing
 from swpt_accounts.cli.flushing import MESSAGE_TYPES
 from swpt_accounts.protocol.routing import MESSAGE_TYPES as ALL_MESSAGE_TYPES
 from swpt_accounts.settings import reference
-
-DATABASE_URL = "postgresql+psycopg://user:password@localhost:5432/database"
-BROKER_URL = "amqp://guest:guest@localhost:5672"
-ASKED = (
-    "configure_database",
-    "configure_chores_queue",
-    "subscribe",
-    "unsubscribe",
-    "delete_queue",
-    "await_migrations",
-    "consume_messages",
-    "flush",
-)
-
-Call = tuple[Any, ...]
-
-
-class Wiring:
-    """Stands for the functions that commands call, and remembers how they were called."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.failures: dict[str, list[Exception]] = {}
-
-    def function(self, name: str) -> Callable[..., int]:
-        def called(_settings: object, *args: Any, **kwargs: Any) -> int:
-            self.calls.append((name, *args, *([kwargs] if kwargs else [])))
-            if self.failures.get(name):
-                raise self.failures[name].pop(0)
-            return 0
-
-        return called
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Wiring:
-    stand_in = Wiring()
-    for name in ASKED:
-        monkeypatch.setattr(wiring, name, stand_in.function(name))
-    # These would change the logs and signals of the process that runs the tests.
-    monkeypatch.setattr(logs, "set_up", lambda *_: None)
-    monkeypatch.setattr(signals, "end_on_signals", lambda: None)
-    for row in reference():
-        monkeypatch.delenv(row.name, raising=False)
-    return stand_in
-
-
-def run(command: str, **environment: str) -> Result:
-    environment = {"POSTGRES_URL": DATABASE_URL} | environment
-    return CliRunner().invoke(main, command.split(), env=environment)
+from tests.cli.stand_in import BROKER_URL, Call, Wiring, run
 
 
 @pytest.mark.parametrize(
