@@ -213,3 +213,53 @@ def test_properties_arrive_as_they_were_sent(publisher, queue, start_consumer):
     publisher.publish([Message("", queue, b"{}", encoded), Message("", queue, b"{}", by_pika)])
     for delivery in take_exactly(start_consumer(queue), 2):
         assert delivery.properties == by_pika
+
+
+# -- how many messages wait ------------------------------------------------
+
+
+def test_messages_that_stand_in_a_queue_are_counted_but_not_those_delivered(
+    publisher, queue, start_consumer
+):
+    assert publisher.messages_count(queue) == 0
+    publisher.publish([plain(queue)] * 10)
+    assert publisher.messages_count(queue) == 10
+
+    consumer = start_consumer(queue, prefetch_count=4)
+    deliveries = take_exactly(consumer, 4)
+    assert publisher.messages_count(queue) == 6
+    consumer.settle([delivery.tag for delivery in deliveries])
+    take_exactly(consumer, 4)
+    assert publisher.messages_count(queue) == 2
+
+
+def test_messages_are_counted_while_others_are_published(publisher, queue):
+    counts = []
+
+    def publish() -> None:
+        for _ in range(20):
+            publisher.publish([plain(queue)] * 50)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    while thread.is_alive():
+        counts.append(publisher.messages_count(queue))
+    thread.join()
+
+    assert counts == sorted(counts)
+    assert publisher.messages_count(queue) == 1000
+
+
+def test_a_look_at_a_missing_queue_is_an_error_and_ends_the_connection(publisher, queue_name):
+    with pytest.raises(BrokerLost, match=f"NOT_FOUND.*{queue_name}"):
+        publisher.messages_count(queue_name)
+    with pytest.raises(BrokerLost):
+        publisher.publish([plain(queue_name)])
+
+
+def test_nothing_is_counted_by_a_publisher_that_was_stopped(broker_url, queue):
+    publisher = Publisher(broker_url, confirm_timeout_seconds=DEADLINE)
+    publisher.start()
+    publisher.stop()
+    with pytest.raises(BrokerLost):
+        publisher.messages_count(queue)
