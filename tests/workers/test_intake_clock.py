@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from swpt_accounts.broker.consumer import Consumer
-from swpt_accounts.broker.dead_letters import read_all
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.protocol.sharding import Realm
@@ -95,6 +94,7 @@ def test_messages_wait_without_being_acked_until_the_clock_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consume, "CLOCK_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(consume, "WAIT_SECONDS", 0.01)
     error = timedelta(days=3652)
     wire.send(*(configure_account(creditor_id=n, ts=utc_now()) for n in range(1, 21)), to=queue)
     consumption = Consumption(
@@ -114,9 +114,9 @@ def test_messages_wait_without_being_acked_until_the_clock_is_right(
         assert accounts_count(shard) == 0
     eventually("no consumers", lambda: not wire.consumers_count(queue))
     assert wire.ready_count(queue) == 20
-    assert read_all(broker_url, queue) == []
+    assert wire.dead_letters(queue) == []
 
     error = timedelta(0)
     with running(consumption):
         eventually("all are applied", lambda: accounts_count(shard) == 20)
-    assert read_all(broker_url, queue) == []
+    assert wire.dead_letters(queue) == []
