@@ -183,6 +183,20 @@ def test_a_scan_goes_on_when_a_lost_server_is_back(
     assert steps.begun_count >= 2
 
 
+def test_after_each_loss_a_scan_first_tries_again_after_the_shortest_pause(
+    make: Make, shard: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Steps()
+    with running(make(steps)):
+        for number in range(1, 5):
+            await_steps(steps)
+            [server_process] = eventually("it holds the lock", lambda: scan_sessions(shard))
+            shard.execute("SELECT pg_terminate_backend(%s)", [server_process])
+            eventually("it is told", lambda n=number: len(said(caplog, "interrupted")) == n)
+    for word in said(caplog, "interrupted"):
+        assert word.endswith(("again in 0.1 seconds", "again in 0.2 seconds"))
+
+
 def test_a_scan_whose_queue_is_missing_says_what_declares_it_and_goes_on_afterwards(
     make: Make, wire: Wire, broker_url: str, chores_queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
