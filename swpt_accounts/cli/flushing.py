@@ -6,7 +6,13 @@ from typing import Final
 import click
 
 from swpt_accounts.cli.signals import hold_signals, idle_until_signalled
-from swpt_accounts.cli.start import WORK_ENDED, begin, exit_when_server_is_lost
+from swpt_accounts.cli.start import (
+    WORK_ENDED,
+    begin,
+    exit_when_server_is_lost,
+    read_as_setting,
+)
+from swpt_accounts.settings.readers import number
 from swpt_accounts.settings.variables import PROCESSES_MAX, SECONDS_MAX
 
 logger = logging.getLogger(__name__)
@@ -34,7 +40,7 @@ _OPTIONS: Final = (
     click.option(
         "-w",
         "--wait",
-        type=click.FloatRange(0, SECONDS_MAX),
+        callback=read_as_setting(number("seconds", at_most=SECONDS_MAX)),
         metavar="SECONDS",
         help="How often to look at an outbox that nobody tells about. [default: FLUSH_PERIOD]",
     ),
@@ -43,7 +49,7 @@ _OPTIONS: Final = (
 
 
 def _flush_command(name: str, message_types: tuple[str, ...] | None) -> click.Command:
-    def flush(processes: int | None, wait: float | None, quit_early: bool) -> None:
+    def flush(processes: int | None, wait: str | None, quit_early: bool) -> None:
         settings = begin()
         if processes is None:
             processes = settings.flush_processes
@@ -59,7 +65,7 @@ def _flush_command(name: str, message_types: tuple[str, ...] | None) -> click.Co
                 settings,
                 message_types=message_types,
                 processes=processes,
-                wait_seconds=settings.flush_period if wait is None else wait,
+                wait_seconds=settings.flush_period if wait is None else float(wait),
                 quit_early=quit_early,
             )
         raise SystemExit(WORK_ENDED)

@@ -5,7 +5,12 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-SESSION_OPTIONS: Final = "-c TimeZone=UTC"
+# A session holds locks by which scans and flushers share the work. When its
+# machine has vanished without a word, the server must notice too.
+SESSION_OPTIONS: Final = (
+    "-c TimeZone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
+    " -c tcp_keepalives_count=3"
+)
 
 # A half-open connection must be noticed within seconds, not after the two
 # hours that the operating system waits by default.

@@ -33,7 +33,15 @@ _SAVE: Final = """
         saved_at = excluded.saved_at
 """
 _LAST_SAVED: Final = "SELECT saved_at FROM scan WHERE name = %s"
-_ESTIMATE: Final = "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass"
+# Of a table that was never analyzed, only the size is known.
+_ESTIMATE: Final = """
+    SELECT CASE
+        WHEN reltuples >= 0 THEN reltuples::bigint
+        ELSE %s * (pg_relation_size(oid) / current_setting('block_size')::bigint)
+    END
+    FROM pg_class WHERE oid = %s::regclass
+"""
+_ROWS_IN_BLOCK: Final = 20
 
 
 class Progress(msgspec.Struct):
@@ -92,5 +100,5 @@ def save(transaction: Transaction, name: str, progress: Progress, now: datetime)
 
 def estimate_rows_count(transaction: Transaction, table: str) -> int:
     """Return about how many rows the table has, as the database's statistics say."""
-    [(count,)] = transaction.fetch(_ESTIMATE, (table,))
+    [(count,)] = transaction.fetch(_ESTIMATE, (_ROWS_IN_BLOCK, table))
     return int(count)

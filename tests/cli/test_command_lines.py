@@ -156,6 +156,7 @@ def test_options_of_flush_commands(
         "flush_all -p -1",
         "flush_all -w soon",
         "flush_all -w -1",
+        "flush_all -w nan",
         "flush_account_updates --no-such-option",
         "subscribe -k 2.#",
         "subscribe -u localhost",

@@ -166,11 +166,15 @@ def test_the_database_knows_about_how_many_rows_there_are(
     assert scans.estimate_rows_count(transaction, table) == 12345
 
 
-def test_a_table_that_nobody_has_looked_at_counts_as_empty(
+def test_of_a_table_that_was_never_analyzed_the_size_tells_how_many_rows_it_has(
     make_shard: Callable[[], str],
 ) -> None:
     with connect(make_shard(), application_name="scan", autocommit=True) as new:
-        new.execute("CREATE TABLE untouched (n int)")
+        statements = Transaction(new.cursor())
+        new.execute("CREATE TABLE untouched (n text) WITH (autovacuum_enabled = off)")
         reltuples = "SELECT reltuples FROM pg_class WHERE relname = 'untouched'"
         assert new.execute(reltuples).fetchone() == (-1,)
-        assert scans.estimate_rows_count(Transaction(new.cursor()), "untouched") == 0
+        assert scans.estimate_rows_count(statements, "untouched") == 0
+        new.execute("INSERT INTO untouched SELECT repeat('x', 400) FROM generate_series(1, 1000)")
+        assert new.execute(reltuples).fetchone() == (-1,)
+        assert 500 < scans.estimate_rows_count(statements, "untouched") < 2000

@@ -80,6 +80,18 @@ def test_a_session_is_in_utc_and_reads_what_is_committed(folder_url: str, option
     assert (zone, level) == ("UTC", "read committed")
 
 
+def test_the_server_notices_within_half_a_minute_that_a_client_has_vanished(
+    postgres_url: str,
+) -> None:
+    client = Database(postgres_url, application_name="x")
+    with closing(client), client.transaction() as transaction:
+        names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+        idle, interval, count = (
+            int(transaction.fetch(f"SELECT current_setting('{name}')", ())[0][0]) for name in names
+        )
+    assert 0 < idle + interval * count <= 30
+
+
 # -- what an error means -----------------------------------------------------------
 
 
