@@ -1,0 +1,173 @@
+"""script/bench: the command line, the servers, one part after the other, the report."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pika
+from rich.console import Console
+
+from bench import throughput
+from bench.node import Node, chosen_settings
+from bench.peers import Failed, Peers
+from bench.report import Report, software_versions
+from bench.session import Options, Session
+from bench.transfers import Transfers
+from embedded import FolderInUse, ServerFailed, servers
+from steps.environment import ROOT, VAR, Refusal
+from steps.interruption import interruptible
+from steps.progress import Progress
+from swpt_accounts.broker.lost import BrokerLost
+
+PARTS: dict[str, Callable[[Session], None]] = {
+    "throughput": throughput.measure,
+}
+
+_TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3
+_QUICK_TRANSFERS, _QUICK_ACCOUNTS, _QUICK_ROUNDS = 300, 30, 1
+_WIDTH_MIN = 150
+_POSTGRES_VERSION = "SELECT current_setting('server_version_num')::integer"
+
+
+def main() -> int:
+    options = _options()
+    progress = Progress()
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_MIN
+    try:
+        with interruptible():
+            report = _measure(options, progress)
+    except (Failed, BrokerLost) as failure:
+        progress.line(f"\n✗ {failure}\n")
+        return 1
+    except FolderInUse as refusal:
+        raise Refusal(f"{refusal} Wait for it, or stop it.") from None
+    except ServerFailed as failure:
+        raise Refusal(str(failure)) from None
+    progress.line()
+    report.print(console)
+    if options.is_quick:
+        progress.line("\nA quick run proves that everything works. Its figures mean little.")
+    progress.line(f"\n{report.write(options.results)}\n")
+    return 0
+
+
+def _measure(options: Options, progress: Progress) -> Report:
+    with _session(options, progress) as session:
+        for part in options.parts:
+            PARTS[part](session)
+        return session.report
+
+
+@contextmanager
+def _session(options: Options, progress: Progress) -> Iterator[Session]:
+    """A node that is configured, and whose flusher runs."""
+    with servers(options.folder, progress, holder="script/bench", fresh=True) as urls:
+        node = Node(urls, options.folder / "node")
+        with progress.step("Configuring tables, exchanges, queues and bindings"):
+            node.configure()
+        with Peers(node.broker_url) as peers, node.running("flush_all"):
+            transfers = Transfers(node, peers, options.accounts_count)
+            report = Report(_described(options), _software(node))
+            yield Session(options, node, peers, transfers, progress, report)
+
+
+def _software(node: Node) -> dict[str, str]:
+    connection = pika.BlockingConnection(pika.URLParameters(node.broker_url))
+    try:
+        properties = connection._impl.server_properties or {}  # noqa: SLF001
+        version = properties.get("version", b"")
+    finally:
+        connection.close()
+    broker_version = version.decode() if isinstance(version, bytes) else str(version)
+    return software_versions(node.ask_database(_POSTGRES_VERSION), broker_version)
+
+
+def _described(options: Options) -> dict[str, object]:
+    described = {
+        name: value for name, value in asdict(options).items() if name not in ("folder", "results")
+    }
+    return {**described, "settings": chosen_settings()}
+
+
+def _options() -> Options:
+    named = _parser().parse_args()
+    quick = bool(named.quick)
+    return Options(
+        parts=tuple(part for part in PARTS if not named.parts or part in named.parts),
+        is_quick=quick,
+        transfers_count=named.transfers or (_QUICK_TRANSFERS if quick else _TRANSFERS),
+        accounts_count=named.accounts or (_QUICK_ACCOUNTS if quick else _ACCOUNTS),
+        rounds_count=named.rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
+        folder=named.folder.resolve(),
+        results=named.results.resolve(),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="script/bench",
+        description="Measures a node, on servers of its own, and compares with the targets.",
+        epilog="What is measured, and how: bench/README.md.",
+    )
+    parser.add_argument(
+        "parts",
+        nargs="*",
+        type=_part,
+        metavar="PART",
+        help=f"what to measure: {', '.join(PARTS)} [all]",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small numbers, one round: only shows that it works"
+    )
+    parser.add_argument(
+        "--transfers", type=_at_least(1), metavar="N", help=f"drained at once [{_TRANSFERS}]"
+    )
+    parser.add_argument(
+        "--accounts", type=_at_least(3), metavar="N", help=f"that take part [{_ACCOUNTS}]"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_at_least(1),
+        metavar="N",
+        help=f"how often throughput is measured; the median counts [{_ROUNDS}]",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=VAR / "bench",
+        metavar="PATH",
+        help="for data and logs of the private servers; emptied first [var/bench]",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=ROOT / "bench" / "results",
+        metavar="PATH",
+        help="where the JSON goes [bench/results]",
+    )
+    return parser
+
+
+def _part(word: str) -> str:
+    if word not in PARTS:
+        raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(PARTS)}")
+    return word
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(word: str) -> int:
+        try:
+            number = int(word)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {least}, not {word!r}"
+            )
+        return number
+
+    return read
