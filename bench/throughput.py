@@ -10,12 +10,13 @@ from bench.session import Session
 from bench.transfers import SCENARIOS, UNIFORM, TransferRun
 
 _PART = "throughput"
-_NOT_HERE = "a server is not on this machine"
+ALL = (NODE, RABBITMQ, POSTGRESQL)
+NOT_HERE = "a server is not on this machine"
 _CPU_GROUPS = (
-    ("cpu_per_transfer", "all", (NODE, RABBITMQ, POSTGRESQL)),
-    ("cpu_per_transfer_node", "our processes", (NODE,)),
-    ("cpu_per_transfer_rabbitmq", "RabbitMQ", (RABBITMQ,)),
-    ("cpu_per_transfer_postgresql", "PostgreSQL", (POSTGRESQL,)),
+    ("", "all", ALL),
+    ("_node", "our processes", (NODE,)),
+    ("_rabbitmq", "RabbitMQ", (RABBITMQ,)),
+    ("_postgresql", "PostgreSQL", (POSTGRESQL,)),
 )
 
 
@@ -28,7 +29,9 @@ def measure(session: Session) -> None:
             title = f"Draining transfers, round {number} of {rounds_count}: {scenario.title}"
             runs[scenario.name].append(session.transfer(scenario, title))
     uniform = runs[UNIFORM.name]
-    session.add(*_rates(uniform), *_ratios(runs), *_cpu(uniform))
+    session.add(*_rates(uniform), *_ratios(runs))
+    session.add(*cpu_figures(_PART, "cpu_per_transfer", "CPU per whole transfer", uniform))
+    session.add(*_shares_of_machine(uniform))
     session.report.details[_PART] = {
         name: [_as_json(run) for run in of_scenario] for name, of_scenario in runs.items()
     }
@@ -64,14 +67,20 @@ def _ratios(runs: dict[str, list[TransferRun]]) -> list[Figure]:
     return figures
 
 
-def _cpu(uniform: Sequence[TransferRun]) -> list[Figure]:
+def cpu_figures(part: str, key: str, title: str, runs: Sequence[TransferRun]) -> list[Figure]:
+    """CPU of all groups together, and of each."""
     figures: list[Figure] = []
-    for key, title, groups in _CPU_GROUPS:
-        measured = [run.cpu_milliseconds(*groups) for run in uniform]
+    for suffix, words, groups in _CPU_GROUPS:
+        measured = [run.cpu_milliseconds(*groups) for run in runs]
         values = tuple(value for value in measured if value is not None)
-        prefix = "CPU per whole transfer" if not figures else "…"
-        remark = "" if values else _NOT_HERE
-        figures.append(Figure(key, _PART, f"{prefix}: {title}", "ms CPU", values, remark))
+        prefix = "…" if figures else title
+        remark = "" if values else NOT_HERE
+        figures.append(Figure(key + suffix, part, f"{prefix}: {words}", "ms CPU", values, remark))
+    return figures
+
+
+def _shares_of_machine(uniform: Sequence[TransferRun]) -> list[Figure]:
+    figures: list[Figure] = []
     cores = os.cpu_count() or 1
     for name, words in ((BENCH, "the benchmark itself"), (OTHERS, "everything else")):
         shares = tuple(100 * run.share_of_machine(name, cores) for run in uniform)

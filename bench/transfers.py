@@ -18,6 +18,8 @@ from bench.workload import Choice, Currency, Pair, Prepared
 from swpt_accounts.broker.message import Delivery, Message
 
 Say = Callable[[str], None]
+Program = tuple[str, ...]
+"""A command of docker/entrypoint.sh, with its arguments."""
 
 _SEED = 20_070_321
 _REGISTERED_PERIOD_SECONDS = 0.002
@@ -105,11 +107,12 @@ class Transfers:
         configured = [workload.ROOT_CREDITOR_ID, *currency.creditor_ids]
         opening = [workload.configure_account(currency, creditor) for creditor in configured]
         say(f"opening {self._accounts_count:,} accounts")
-        self._drain(opening, {"AccountUpdate": len(opening)}, 1, say)
+        self.drain(opening, {"AccountUpdate": len(opening)}, _consumers(1), say)
         money = workload.FIRST_MONEY
         issues: list[Pair] = [(workload.ROOT_CREDITOR_ID, each) for each in currency.creditor_ids]
-        _, prepared = self._prepare(workload.prepare_all(currency, issues, money), 1, say)
-        self._finalize(prepared, 1, say, amount=money, notices_per_transfer=1)
+        requests = workload.prepare_all(currency, issues, money)
+        _, prepared = self._prepare(requests, _consumers(1), say)
+        self._finalize(prepared, _consumers(1), say, amount=money, notices_per_transfer=1)
         return currency
 
     def run(self, scenario: Scenario, count: int, say: Say) -> TransferRun:
@@ -118,23 +121,24 @@ class Transfers:
         pairs = [scenario.choice(currency, self._chance) for _ in range(count)]
         requests = workload.prepare_all(currency, pairs)
         before = DiskUse.now(self._node)
-        prepare, prepared = self._prepare(requests, scenario.consumers_count, say)
-        finalize = self._finalize(prepared, scenario.consumers_count, say)
+        consumers = _consumers(scenario.consumers_count)
+        prepare, prepared = self._prepare(requests, consumers, say)
+        finalize = self._finalize(prepared, consumers, say)
         disk = DiskUse.now(self._node).since(before)
         return TransferRun(scenario.name, count, prepare, finalize, disk)
 
     def _prepare(
-        self, requests: list[Message], consumers_count: int, say: Say
+        self, requests: list[Message], program: Program, say: Say
     ) -> tuple[Window, list[Prepared]]:
         expected = {"PreparedTransfer": len(requests)}
-        window, outputs = self._drain(requests, expected, consumers_count, say)
+        window, outputs = self.drain(requests, expected, program, say)
         decoder = msgspec.json.Decoder(Prepared)
         return window, [decoder.decode(output.body) for output in outputs]
 
     def _finalize(
         self,
         prepared: Sequence[Prepared],
-        consumers_count: int,
+        program: Program,
         say: Say,
         *,
         amount: int = 1,
@@ -143,16 +147,19 @@ class Transfers:
         commits = [workload.finalize_transfer(each, amount) for each in prepared]
         notices_count = notices_per_transfer * len(commits)
         expected = {"FinalizedTransfer": len(commits), "AccountTransfer": notices_count}
-        window, _ = self._drain(commits, expected, consumers_count, say)
+        window, _ = self.drain(commits, expected, program, say)
         return window
 
-    def _drain(
-        self, messages: list[Message], expected: dict[str, int], consumers_count: int, say: Say
+    def drain(
+        self, messages: list[Message], expected: dict[str, int], program: Program, say: Say
     ) -> tuple[Window, list[Delivery]]:
-        """The clock runs from the first registered consumer until all outputs stand in a queue."""
+        """Lets a program take the messages; returns its outputs, which must be so many by type.
+
+        The clock runs from the first registered consumer until all outputs stand in a queue.
+        """
         self._peers.send(messages, say)
         node, peers = self._node, self._peers
-        with node.running("consume_messages", "-p", str(consumers_count)):
+        with node.running(*program):
             say("waiting for the first consumer")
             node.wait_until(peers.has_consumer, "A consumer", _REGISTERED_PERIOD_SECONDS)
             began = time.monotonic()
@@ -186,6 +193,10 @@ class Transfers:
                 )
             self._node.check()
             time.sleep(_DRAINED_PERIOD_SECONDS)
+
+
+def _consumers(count: int) -> Program:
+    return "consume_messages", "-p", str(count)
 
 
 def median_rate(runs: Sequence[TransferRun]) -> float:
