@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString
 import msgspec
 
 from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.values import ROOT_CREDITOR_ID, AccountKey
 from swpt_accounts.store.arrays import moments, numbers, truths
 from swpt_accounts.store.transaction import Transaction
@@ -47,10 +48,13 @@ _SELDOM: Final = {
 }
 COLUMNS: Final = (*_KEY, *_OFTEN, *_SELDOM)
 COLUMN_TYPES: Final = ("int8", "int8", "date", *_OFTEN.values(), *_SELDOM.values())
-_SELDOM_FIELDS: Final = slice(len(_KEY) + len(_OFTEN), len(COLUMNS))
+SELDOM_FIELDS: Final = slice(len(_KEY) + len(_OFTEN), len(COLUMNS))
 
-# Each lock is taken by an index look-up of its own, in the order of the keys,
-# which no join order that the planner may choose can change.
+# In all statements here, each row is found by an index look-up of its own, in the
+# order of the keys, which no join order that the planner may choose can change:
+# a subquery with FOR UPDATE or OFFSET stays a subquery. What the planner
+# believes about the size of a table may be very wrong while the table grows,
+# and the plan is kept.
 _LOCK_AND_LOAD: Final[LiteralString] = """
     SELECT account.*
     FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
@@ -65,31 +69,46 @@ _LOCK_AND_LOAD: Final[LiteralString] = """
 # These rows are only read. What is decided on them is right at the moment of
 # reading, which is all that another shard's answer would be.
 _READ_REACHABLE: Final[LiteralString] = """
-    SELECT debtor_id, creditor_id
+    SELECT key.debtor_id, key.creditor_id
     FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
-    JOIN account USING (debtor_id, creditor_id)
-    WHERE NOT is_deleted AND config_flags & 1 = 0
+    CROSS JOIN LATERAL (
+        SELECT FROM account
+        WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+            AND NOT is_deleted AND config_flags & 1 = 0
+        OFFSET 0
+    ) account
 """
 _READ_ROOT_CONFIG_DATA: Final[LiteralString] = """
-    SELECT debtor_id, config_data
+    SELECT key.debtor_id, account.config_data
     FROM unnest(%s::bigint[]) AS key (debtor_id)
-    JOIN account USING (debtor_id)
-    WHERE creditor_id = %s
+    CROSS JOIN LATERAL (
+        SELECT config_data FROM account
+        WHERE account.debtor_id = key.debtor_id AND account.creditor_id = %s
+        OFFSET 0
+    ) account
 """
 _UPDATE: Final[LiteralString] = """
     UPDATE account
     SET {assignments}
     FROM unnest(%s::bigint[], %s::bigint[], {arrays})
         AS new (debtor_id, creditor_id, {columns})
-    WHERE account.debtor_id = new.debtor_id AND account.creditor_id = new.creditor_id
+    CROSS JOIN LATERAL (
+        SELECT ctid AS row_id FROM account
+        WHERE account.debtor_id = new.debtor_id AND account.creditor_id = new.creditor_id
+        OFFSET 0
+    ) found
+    WHERE account.ctid = found.row_id
 """
 _COPY: Final[LiteralString] = "COPY account ({columns}) FROM STDIN (FORMAT BINARY)"
-
-
 _DELETE: Final[LiteralString] = """
     DELETE FROM account
     USING unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
-    WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+    CROSS JOIN LATERAL (
+        SELECT ctid AS row_id FROM account
+        WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+        OFFSET 0
+    ) found
+    WHERE account.ctid = found.row_id
 """
 
 
@@ -130,7 +149,7 @@ def lock_and_load(
         return {}
     debtor_ids, creditor_ids = zip(*sorted(keys), strict=True)
     rows = transaction.fetch(_LOCK_AND_LOAD_ACCOUNTS, (numbers(debtor_ids), numbers(creditor_ids)))
-    return {(row[0], row[1]): (Account(*row), row[_SELDOM_FIELDS]) for row in rows}
+    return {(row[0], row[1]): (Account(*row), row[SELDOM_FIELDS]) for row in rows}
 
 
 def read_reachable(
@@ -164,7 +183,8 @@ def save(
     """Write accounts, given in key order; `loaded` is what `lock_and_load` returned.
 
     New ones are inserted. Raises `Conflict` when another process has inserted
-    one of them meanwhile.
+    one of them meanwhile, and `BooksDoNotBalance` when an account that was
+    loaded is not there.
     """
     created: list[Account] = []
     changed: list[Account] = []
@@ -175,10 +195,14 @@ def save(
             continue
         changed.append(account)
         before = loaded[account.key][1]
-        if msgspec.structs.astuple(account)[_SELDOM_FIELDS] != before:
+        if msgspec.structs.astuple(account)[SELDOM_FIELDS] != before:
             reconfigured.append(account)
     if changed:
-        transaction.execute(_UPDATE_OFTEN, _columns_of(changed, _OFTEN_WRITERS))
+        written_count = transaction.execute(_UPDATE_OFTEN, _columns_of(changed, _OFTEN_WRITERS))
+        if written_count != len(changed):
+            raise BooksDoNotBalance(
+                f"{len(changed)} accounts have changed, but {written_count} were written"
+            )
     if reconfigured:
         transaction.execute(_UPDATE_SELDOM, _columns_of(reconfigured, _SELDOM_WRITERS))
     if created:

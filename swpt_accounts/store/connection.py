@@ -12,6 +12,16 @@ SESSION_OPTIONS: Final = (
     " -c tcp_keepalives_count=3"
 )
 
+LOOK_UPS_ONLY: Final = (
+    " -c enable_seqscan=off -c enable_bitmapscan=off"
+    " -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+)
+"""For sessions that only ever look for rows by their keys, a batch at a time.
+
+Right after a start, when a table is small or nobody has counted its rows yet,
+PostgreSQL may prefer to read all of it, and keep to that plan while it grows.
+"""
+
 # A half-open connection must be noticed within seconds, not after the two
 # hours that the operating system waits by default.
 _DEFAULTS: Final = {
@@ -23,25 +33,30 @@ _DEFAULTS: Final = {
 }
 
 
-def conninfo(postgres_url: str) -> str:
+def conninfo(postgres_url: str, session_options: str = "") -> str:
     """Return libpq connection information for a URL such as `postgresql+psycopg://u:p@host/db`.
 
-    The driver suffix is dropped, libpq's query options are kept, a session
-    always runs in UTC. Raises `psycopg.ProgrammingError` for a URL that libpq
-    does not understand.
+    The driver suffix is dropped, libpq's query options are kept and go before
+    `session_options`, a session always runs in UTC. Raises
+    `psycopg.ProgrammingError` for a URL that libpq does not understand.
     """
     scheme, separator, rest = postgres_url.partition("://")
     options = conninfo_to_dict(f"{scheme.partition('+')[0]}{separator}{rest}")
     given = str(options.pop("options", "") or "")
-    return make_conninfo(
-        "", **{**_DEFAULTS, **options, "options": f"{given} {SESSION_OPTIONS}".strip()}
-    )
+    all_options = f"{given} {SESSION_OPTIONS}{session_options}".strip()
+    return make_conninfo("", **{**_DEFAULTS, **options, "options": all_options})
 
 
 def connect(
-    postgres_url: str, *, application_name: str, autocommit: bool = False
+    postgres_url: str,
+    *,
+    application_name: str,
+    autocommit: bool = False,
+    session_options: str = "",
 ) -> psycopg.Connection:
     """Open one connection; raise `psycopg.OperationalError` when the server cannot be reached."""
     return psycopg.connect(
-        conninfo(postgres_url), application_name=application_name, autocommit=autocommit
+        conninfo(postgres_url, session_options),
+        application_name=application_name,
+        autocommit=autocommit,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from swpt_accounts.store.connection import connect
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 
 
 class DatabaseUnavailable(Exception):
@@ -69,7 +69,10 @@ class Database:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(
-                self._postgres_url, application_name=self._application_name, autocommit=True
+                self._postgres_url,
+                application_name=self._application_name,
+                autocommit=True,
+                session_options=LOOK_UPS_ONLY,
             )
         return self._connection
 

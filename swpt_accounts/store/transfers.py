@@ -28,6 +28,7 @@ _COLUMN_TYPES: Final = (
 )
 _COLUMN_LIST: Final = ", ".join(COLUMNS)
 
+# Each row is found by an index look-up of its own: see `store/accounts.py`.
 _LOCK_AND_LOAD: Final = f"""
     SELECT transfer.*
     FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])
@@ -42,30 +43,46 @@ _LOCK_AND_LOAD: Final = f"""
     ) transfer
 """
 
-# The sender's account is locked already, so these rows cannot change.
+# The sender's account is locked already, so these rows cannot change. Adding
+# zero chooses the index: `prepared_transfer_request_key`, and no other.
 _READ_BY_COORDINATOR: Final = f"""
-    SELECT {_COLUMN_LIST}
+    SELECT transfer.*
     FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[])
         AS key (debtor_id, creditor_id, coordinator_type, coordinator_id, coordinator_request_id)
-    JOIN prepared_transfer
-        USING (debtor_id, creditor_id, coordinator_type, coordinator_id, coordinator_request_id)
+    CROSS JOIN LATERAL (
+        SELECT {_COLUMN_LIST}
+        FROM prepared_transfer AS p
+        WHERE p.coordinator_request_id = key.coordinator_request_id
+            AND p.coordinator_id = key.coordinator_id
+            AND p.coordinator_type = key.coordinator_type
+            AND p.creditor_id + 0 = key.creditor_id
+            AND p.debtor_id + 0 = key.debtor_id
+        OFFSET 0
+    ) transfer
 """
-_DELETE: Final = """
+_FOUND: Final = """
+    CROSS JOIN LATERAL (
+        SELECT ctid AS row_id
+        FROM prepared_transfer AS p
+        WHERE p.debtor_id = key.debtor_id
+            AND p.creditor_id = key.creditor_id
+            AND p.transfer_id = key.transfer_id
+        OFFSET 0
+    ) found
+    WHERE p.ctid = found.row_id
+"""
+_DELETE: Final = f"""
     DELETE FROM prepared_transfer AS p
     USING unnest(%s::bigint[], %s::bigint[], %s::bigint[])
         AS key (debtor_id, creditor_id, transfer_id)
-    WHERE p.debtor_id = key.debtor_id
-        AND p.creditor_id = key.creditor_id
-        AND p.transfer_id = key.transfer_id
+    {_FOUND}
 """
-_NOTE_REMINDERS: Final = """
+_NOTE_REMINDERS: Final = f"""
     UPDATE prepared_transfer AS p
     SET last_reminder_ts = key.last_reminder_ts
     FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[])
         AS key (debtor_id, creditor_id, transfer_id, last_reminder_ts)
-    WHERE p.debtor_id = key.debtor_id
-        AND p.creditor_id = key.creditor_id
-        AND p.transfer_id = key.transfer_id
+    {_FOUND}
 """
 _COPY: Final = f"COPY prepared_transfer ({_COLUMN_LIST}) FROM STDIN (FORMAT BINARY)"
 

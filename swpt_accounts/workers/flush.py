@@ -15,7 +15,7 @@ from swpt_accounts.broker.publisher import Message, Publisher, Verdict
 from swpt_accounts.protocol.decoding import CONTENT_TYPE
 from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers, lanes_of
 from swpt_accounts.store import outbox
-from swpt_accounts.store.connection import connect
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 from swpt_accounts.store.lanes import Lanes
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.backoff import Backoff
@@ -92,7 +92,12 @@ class Flusher:
                 return
 
     def _flush(self, stopping: Stopping) -> None:
-        with connect(self._postgres_url, application_name="flush", autocommit=True) as connection:
+        with connect(
+            self._postgres_url,
+            application_name="flush",
+            autocommit=True,
+            session_options=LOOK_UPS_ONLY,
+        ) as connection:
             publisher = self._make_publisher()
             try:
                 publisher.start()

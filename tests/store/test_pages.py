@@ -15,6 +15,7 @@ from swpt_accounts.store.pages import Key
 from swpt_accounts.store.transaction import Database, Transaction
 from tests import factories
 from tests.factories import NOW
+from tests.store.explaining import Explaining, nodes_of
 from tests.workers.databases import temporary_database
 
 IDS = (MIN_INT64, MIN_INT64 + 1, -(2**32), -1, 0, 1, 2**32, MAX_INT64 - 1, MAX_INT64)
@@ -248,26 +249,6 @@ def filled(
             session.execute(statement, [NOW, ROWS_COUNT])  # type: ignore[arg-type]
             session.execute(f"VACUUM ANALYZE {table}")  # type: ignore[arg-type]
         yield session
-
-
-class Explaining(Transaction):
-    """Has each statement explained, as it is run, instead of returning its rows."""
-
-    def __init__(self, session: psycopg.Connection) -> None:
-        super().__init__(session.cursor())
-        self.plans: list[dict[str, Any]] = []
-
-    def fetch(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
-        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-        [(plan,)] = super().fetch(explained, parameters)
-        self.plans.append(plan[0]["Plan"])
-        return []
-
-
-def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes_of(part)
 
 
 QUESTIONS: dict[str, Callable[[Transaction, int], object]] = {

@@ -151,13 +151,15 @@ class PreparedTransferRow(db.Model):  # type: ignore[name-defined,misc]
     __table_args__: tuple[Any, ...] = (
         sa.CheckConstraint("locked_amount >= 0", name="locked_amount"),
         sa.CheckConstraint("demurrage_rate BETWEEN -100 AND 0", name="demurrage_rate"),
+        # Adding zero keeps this index from being used where the primary key should
+        # be: of two that fit, PostgreSQL has been seen to take the wrong one.
         sa.Index(
-            "prepared_transfer_coordinator_key",
-            "debtor_id",
-            "creditor_id",
-            "coordinator_type",
-            "coordinator_id",
+            "prepared_transfer_request_key",
             "coordinator_request_id",
+            "coordinator_id",
+            "coordinator_type",
+            sa.text("(creditor_id + 0)"),
+            sa.text("(debtor_id + 0)"),
             unique=True,
         ),
         {
