@@ -9,7 +9,7 @@ from pathlib import Path
 import pika
 from rich.console import Console
 
-from bench import floor, throughput
+from bench import backlog, floor, sizes, throughput
 from bench.node import Node, chosen_settings
 from bench.peers import Failed, Peers
 from bench.report import Report, software_versions
@@ -24,6 +24,8 @@ from swpt_accounts.broker.lost import BrokerLost
 PARTS: dict[str, Callable[[Session], None]] = {
     "throughput": throughput.measure,
     "floor": floor.measure,
+    "sizes": sizes.measure,
+    "backlog": backlog.measure,
 }
 
 _TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3

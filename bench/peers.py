@@ -97,6 +97,11 @@ class Peers:
             consumer.stop()
         return taken
 
+    def forget_all(self) -> None:
+        """Empties both queues."""
+        for queue in (INPUT_QUEUE, OUTPUT_QUEUE):
+            self._channel.queue_purge(queue)
+
     def _look(self, queue: str) -> pika.spec.Queue.DeclareOk:
         return self._channel.queue_declare(queue, passive=True).method
 

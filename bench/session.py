@@ -7,6 +7,7 @@ from bench.node import Node
 from bench.peers import Peers
 from bench.report import Figure, Report
 from bench.transfers import UNIFORM, Scenario, TransferRun, Transfers, median_rate
+from bench.workload import Currency
 from steps.progress import Progress
 
 
@@ -36,13 +37,15 @@ class Session:
     def add(self, *figures: Figure) -> None:
         self.report.figures += figures
 
-    def transfer(self, scenario: Scenario, title: str) -> TransferRun:
-        """Measures a scenario once more."""
+    def transfer(
+        self, scenario: Scenario, title: str, currency: Currency | None = None
+    ) -> TransferRun:
+        """Measures a scenario once more, between accounts of the currency, or between new ones."""
         count = self.options.transfers_count
         with self.progress.step(title) as step:
-            run = self.transfers.run(scenario, count, step.say)
+            run = self.transfers.run(scenario, count, step.say, currency)
             step.done(f"{title}: {run.rate:,.0f} whole transfers/s")
-        if scenario is UNIFORM:
+        if scenario is UNIFORM and currency is None:
             self.uniform_runs.append(run)
         return run
 

@@ -99,7 +99,7 @@ class Transfers:
         self._node = node
         self._peers = peers
         self._accounts_count = accounts_count
-        self._chance = random.Random(_SEED)
+        self.chance = random.Random(_SEED)
 
     def new_currency(self, say: Say) -> Currency:
         """Accounts, each with money, made and filled by messages as in real life."""
@@ -115,10 +115,12 @@ class Transfers:
         self._finalize(prepared, _consumers(1), say, amount=money, notices_per_transfer=1)
         return currency
 
-    def run(self, scenario: Scenario, count: int, say: Say) -> TransferRun:
-        """Makes so many transfers between new accounts, and measures them."""
-        currency = self.new_currency(say)
-        pairs = [scenario.choice(currency, self._chance) for _ in range(count)]
+    def run(
+        self, scenario: Scenario, count: int, say: Say, currency: Currency | None = None
+    ) -> TransferRun:
+        """Makes so many transfers between accounts of the currency, or new ones; measures them."""
+        currency = currency or self.new_currency(say)
+        pairs = [scenario.choice(currency, self.chance) for _ in range(count)]
         requests = workload.prepare_all(currency, pairs)
         before = DiskUse.now(self._node)
         consumers = _consumers(scenario.consumers_count)
