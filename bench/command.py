@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=ROOT / "bench" / "results",
         metavar="PATH",
-        help="where the JSON goes [bench/results]",
+        help="where a folder for the JSON and the plots is made [bench/results]",
     )
     return parser
 

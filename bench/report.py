@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import description
+from bench.plots import draw
 from bench.targets import NOT_MEASURED, TARGETS, Target
 from steps.environment import ROOT
 
@@ -62,11 +63,17 @@ class Report:
         console.print(self._verdict())
 
     def write(self, folder: Path) -> Path:
-        """Makes a file that is named by the moment, and returns its path."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Makes a folder that is named by the moment, of a JSON file and plots; returns its path."""
         now = datetime.now(UTC)
-        file = folder / f"{now:%Y-%m-%d-%H%M%S}.json"
-        document = {
+        results = folder / f"{now:%Y-%m-%d-%H%M%S}"
+        results.mkdir(parents=True)
+        text = json.dumps(self._document(now), indent=1, default=str)
+        (results / "report.json").write_text(f"{text}\n")
+        draw(json.loads(text), results)
+        return results
+
+    def _document(self, now: datetime) -> dict[str, Any]:
+        return {
             "measured_at": now.isoformat(timespec="seconds"),
             "options": self.options,
             "software": self.software,
@@ -75,8 +82,6 @@ class Report:
             "not_measured": [{"title": title, "target": words} for title, words in NOT_MEASURED],
             "details": self.details,
         }
-        file.write_text(json.dumps(document, indent=1, default=str) + "\n")
-        return file
 
     def _table(self) -> Table:
         table = Table(title_style="bold", title_justify="left")
