@@ -39,7 +39,9 @@ def measure(session: Session) -> None:
         title = f"round {number} of {rounds_count}"
         ours.append(session.transfer(UNIFORM, f"Draining transfers, {title}: {UNIFORM.title}"))
         with session.progress.step(f"Draining transfers, {title}: the floor") as step:
-            theirs.append(floor.run(session.options.transfers_count, step.say))
+            run = floor.run(session.options.transfers_count, step.say)
+            step.done(f"Draining transfers, {title}: the floor: {run.rate:,.0f} transfers/s")
+        theirs.append(run)
     session.add(
         *cpu_figures(_PART, "floor_cpu_per_transfer", "CPU per transfer of the floor", theirs),
         Figure("floor_rate", _PART, "transfers of the floor", "/s", tuple(r.rate for r in theirs)),
@@ -58,23 +60,19 @@ class _Floor:
         self._node = session.node
         self._transfers = session.transfers
         self._chance = random.Random(_SEED)
-        url = _in_schema(self._node.postgres_url)
-        self._program: Program = (
-            "env",
-            f"POSTGRES_URL={url}",
-            "python",
-            "-m",
-            "bench.floor_program",
-        )
+        self._program: Program = ("python", "-m", "bench.floor_program", _SCHEMA)
         with (
             session.progress.step("Making tables for the floor"),
             connect(self._node.postgres_url, application_name="bench", autocommit=True) as database,
         ):
             database.execute(_MAKE_SCHEMA)
-            schema.upgrade(url)
+            schema.upgrade(_in_schema(self._node.postgres_url))
 
     def run(self, count: int, say: Say) -> TransferRun:
-        """Moves so many transfers between new accounts, and measures it as the node is measured."""
+        """Moves so many transfers between new accounts, and measures it as the node is measured.
+
+        The journal's growth is that of the node's journal, so there is none.
+        """
         currency = self._transfers.new_currency(say)
         with connect(
             self._node.postgres_url, application_name="bench", autocommit=True

@@ -2,11 +2,12 @@
 
 It believes every message, and knows beforehand nearly all bytes of its answers. So it shows what
 RabbitMQ, PostgreSQL and a Python process between them cost when nothing has to be decided. The
-node's environment names the servers; the tables must be like the node's.
+node's environment names the servers, and the argument a schema with tables like the node's.
 """
 
 import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -160,7 +161,7 @@ class _Floor:
         return self._answer(cursor, answers * len(removed))
 
     def _answer(self, cursor: psycopg.Cursor, answers: list[Answer]) -> list[Answer]:
-        """The outbox numbers its rows by itself; but then they had to be asked for their ids."""
+        """Chooses the ids of the outbox rows, so that the database need not be asked for them."""
         rows = [answer.row(id_) for id_, answer in enumerate(answers, self._last_id + 1)]
         _copy(cursor, answers[0].copy, rows)
         self._last_id += len(rows)
@@ -181,7 +182,7 @@ def _work(stopping: Stopping) -> None:
         os.environ["POSTGRES_URL"],
         application_name="floor",
         autocommit=True,
-        session_options=LOOK_UPS_ONLY,
+        session_options=f"{LOOK_UPS_ONLY} -c search_path={sys.argv[1]}",
     ) as connection:
         publisher.start()
         floor = _Floor(connection, publisher)
