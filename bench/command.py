@@ -9,7 +9,7 @@ from pathlib import Path
 import pika
 from rich.console import Console
 
-from bench import backlog, floor, latency, sizes, throughput
+from bench import backlog, fetch_api, floor, latency, sizes, throughput
 from bench.node import Node, chosen_settings
 from bench.peers import Failed, Peers
 from bench.report import Report, software_versions
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Session], None]] = {
     "sizes": sizes.measure,
     "backlog": backlog.measure,
     "latency": latency.measure,
+    "fetch_api": fetch_api.measure,
 }
 
 _TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3
