@@ -63,7 +63,7 @@ class Report:
         console.print(self._verdict())
 
     def write(self, folder: Path) -> Path:
-        """Makes a folder that is named by the moment, of a JSON file and plots; returns its path."""
+        """Makes a folder, named by the moment, of a JSON file and plots; returns its path."""
         now = datetime.now(UTC)
         results = folder / f"{now:%Y-%m-%d-%H%M%S}"
         results.mkdir(parents=True)

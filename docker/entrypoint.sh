@@ -50,7 +50,7 @@ case ${1:-all} in
         exec swpt_accounts all --configuration "$here/supervisord.conf"
         ;;
     webserver)
-        exec gunicorn --config "$here/gunicorn.conf.py" swpt_accounts.wsgi:app
+        exec gunicorn --config "$here/gunicorn.conf.py" swpt_accounts.asgi:app
         ;;
     configure | await_migrations | settings | dead_letters \
         | consume_messages | consume_chore_messages \

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - gunicorn loads this file by its path
-"""How gunicorn serves the fetch API: `gunicorn -c docker/gunicorn.conf.py swpt_accounts.wsgi:app`.
+"""How gunicorn serves the fetch API: `gunicorn -c docker/gunicorn.conf.py swpt_accounts.asgi:app`.
 
 Every variable of this module is a setting of gunicorn.
 """
@@ -21,10 +21,10 @@ except SettingsError as error:
 _CONTRACTED = {
     "bind": f":{_settings.webserver_port}",
     "workers": _settings.webserver_processes,
-    "threads": _settings.webserver_threads,
 }
 
-worker_class = "gthread"
+worker_class = "asgi"
+asgi_loop = "uvloop"
 # A worker that was told to stop has so long to answer what it has begun to
 # answer; supervisord waits somewhat longer.
 graceful_timeout = 20

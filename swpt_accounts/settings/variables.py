@@ -141,7 +141,9 @@ class Settings:
         "1", integer(1, PROCESSES_MAX), "Processes of the web server."
     )
     webserver_threads: int = public(
-        "3", integer(1, THREADS_MAX), "Threads in each process of the web server."
+        "3",
+        integer(1, THREADS_MAX),
+        "Database connections of each process of the web server.",
     )
     webserver_port: int = public(
         "8080", integer(1, 65_535), "The TCP port on which the web server listens."

@@ -1,34 +1,46 @@
 """The two questions about an account that other shards ask; a standby can answer them, too."""
 
+import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from threading import Lock
+from itertools import islice
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors
-from psycopg.types.numeric import Int8
-from psycopg_pool import ConnectionPool, PoolTimeout
 
-from swpt_accounts.ledger.values import CONFIG_SCHEDULED_FOR_DELETION, ROOT_CREDITOR_ID
-from swpt_accounts.store.connection import conninfo
+from swpt_accounts.ledger.values import CONFIG_SCHEDULED_FOR_DELETION, ROOT_CREDITOR_ID, AccountKey
+from swpt_accounts.store.arrays import numbers
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, conninfo
 from swpt_accounts.store.transaction import Conflict, DatabaseUnavailable, translated_errors
 
-_IS_REACHABLE: Final = f"""
-SELECT 1 FROM account
-WHERE debtor_id = %s AND creditor_id = %s
-  AND NOT is_deleted AND config_flags & {CONFIG_SCHEDULED_FOR_DELETION} = 0
+# Each account is found by an index look-up of its own: see `store/accounts.py`.
+_QUESTION: Final = """
+    SELECT key.debtor_id, key.creditor_id, account.answer
+    FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
+    CROSS JOIN LATERAL (
+        SELECT {answer} AS answer
+        FROM account
+        WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
+        {condition}
+        OFFSET 0
+    ) account
 """
-
+_IS_REACHABLE: Final = _QUESTION.format(
+    answer="true",
+    condition=f"AND NOT is_deleted AND config_flags & {CONFIG_SCHEDULED_FOR_DELETION} = 0",
+)
 # Deleted accounts have a configuration, too.
-_CONFIG_DATA: Final = "SELECT config_data FROM account WHERE debtor_id = %s AND creditor_id = %s"
+_CONFIG_DATA: Final = _QUESTION.format(answer="config_data", condition="")
 
-# Those who ask wait for some seconds at most, and a health check must not
-# queue up behind them for longer than it waits itself.
-_CONNECTION_TIMEOUT_SECONDS: Final = 2.0
-_STATEMENT_TIMEOUT: Final = "SET statement_timeout = '4s'"
-_WAITED_LONG_ENOUGH: Final = (PoolTimeout, errors.QueryCanceled)
+_KEYS_MAX: Final = 500
+"""So many accounts are looked up at once."""
+
+# Those who ask wait for some seconds at most.
+_CONNECT_SECONDS: Final = 2
+_SESSION_OPTIONS: Final = f"{LOOK_UPS_ONLY} -c statement_timeout=4s"
 
 # While the database is away, only now and then somebody has to wait in order
 # to find out whether it is back.
@@ -36,13 +48,17 @@ _PAUSE_SECONDS: Final = 1.0
 
 _logger = logging.getLogger(__name__)
 
+Asked = dict[AccountKey, asyncio.Future[Any]]
+"""The accounts that a question is about, and where the answers go. Without an answer: None."""
+
 
 class AccountLookups:
     """Answers from the table of accounts, through at most `connections_max` connections.
 
-    May be used by many threads, and made before a fork: the first question
-    opens the connections. Every method raises `DatabaseUnavailable` when there
-    is no answer to be had now.
+    What is asked while a query is under way is looked up by the next one, all
+    at once. To be used in one event loop; may be made before that, and before
+    a fork: the first question opens a connection. Every question raises
+    `DatabaseUnavailable` when there is no answer to be had now.
     """
 
     def __init__(
@@ -52,55 +68,108 @@ class AccountLookups:
         connections_max: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._conninfo = conninfo(postgres_url)
+        self._conninfo = conninfo(postgres_url, _SESSION_OPTIONS)
         self._connections_max = connections_max
         self._clock = clock
-        self._lock = Lock()
-        self._pool: ConnectionPool | None = None
+        self._asked: defaultdict[str, Asked] = defaultdict(dict)
+        self._idle: list[psycopg.AsyncConnection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_away = False
         self._away_until = float("-inf")
 
-    def is_reachable(self, debtor_id: int, creditor_id: int) -> bool:
+    async def is_reachable(self, debtor_id: int, creditor_id: int) -> bool:
         """Tell whether the account accepts transfers; a root account always does."""
         if creditor_id == ROOT_CREDITOR_ID:
             return True
-        return self._ask(_IS_REACHABLE, debtor_id, creditor_id) is not None
+        return await self._ask(_IS_REACHABLE, (debtor_id, creditor_id)) is not None
 
-    def config_data(self, debtor_id: int, creditor_id: int) -> str | None:
+    async def config_data(self, debtor_id: int, creditor_id: int) -> str | None:
         """Return the account's raw configuration, or None when there is no such account."""
-        row = self._ask(_CONFIG_DATA, debtor_id, creditor_id)
-        return None if row is None else str(row[0])
+        answer: str | None = await self._ask(_CONFIG_DATA, (debtor_id, creditor_id))
+        return answer
 
-    def close(self) -> None:
-        """Close all connections; the next question opens new ones."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
+    async def close(self) -> None:
+        """Close all connections, after the last answer; the next question opens new ones."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._close_idle()
 
-    def _ask(self, question: str, debtor_id: int, creditor_id: int) -> tuple[Any, ...] | None:
+    async def _ask(self, question: str, key: AccountKey) -> Any:
         if self._clock() < self._away_until:
             raise DatabaseUnavailable("The database was away a moment ago.")
-        # A server that restarts breaks all connections at once. Each one that
-        # turns out to be broken leaves the pool; after them comes a new one.
-        attempts_left = 1 + self._connections_max
-        while True:
-            try:
-                row = self._fetch(question, (Int8(debtor_id), Int8(creditor_id)))
-            except (DatabaseUnavailable, Conflict) as error:
-                attempts_left -= 1
-                if not attempts_left or isinstance(error.__cause__, _WAITED_LONG_ENOUGH):
-                    self._note_absence(error)
-                    raise DatabaseUnavailable(str(error)) from error
-            else:
-                if self._is_away:
-                    self._note_return()
-                return row
+        asked = self._asked[question]
+        future = asked.get(key)
+        if future is None:
+            future = asked[key] = asyncio.get_running_loop().create_future()
+            if len(self._tasks) < self._connections_max:
+                task = asyncio.create_task(self._answer_all())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        # Somebody else may wait for the same answer: whoever leaves, leaves alone.
+        return await asyncio.shield(future)
 
-    def _fetch(self, question: str, key: tuple[Int8, Int8]) -> tuple[Any, ...] | None:
-        pool = self._pool or self._opened_pool()
-        with translated_errors(), pool.connection() as connection:
-            return connection.execute(question, key, prepare=True, binary=True).fetchone()
+    async def _answer_all(self) -> None:
+        """Answer until nothing is left that somebody has asked."""
+        while batch := self._next_batch():
+            question, asked = batch
+            try:
+                found = await self._find(question, list(asked))
+            except DatabaseUnavailable as error:
+                self._note_absence(error)
+                for future in asked.values():
+                    _refuse(future, error)
+            else:
+                self._note_presence()
+                for key, future in asked.items():
+                    if not future.done():
+                        future.set_result(found.get(key))
+
+    def _next_batch(self) -> tuple[str, Asked] | None:
+        for question, asked in self._asked.items():
+            if asked:
+                keys = list(islice(asked, _KEYS_MAX))
+                return question, {key: asked.pop(key) for key in keys}
+        return None
+
+    async def _find(self, question: str, keys: list[AccountKey]) -> dict[AccountKey, Any]:
+        if self._idle:
+            try:
+                return await self._find_through(self._idle.pop(), question, keys)
+            except (DatabaseUnavailable, Conflict) as error:
+                if isinstance(error.__cause__, errors.QueryCanceled):
+                    raise
+                # A server that restarts breaks all connections at once.
+                await self._close_idle()
+        with translated_errors():
+            connection = await psycopg.AsyncConnection.connect(
+                self._conninfo,
+                autocommit=True,
+                application_name="swpt_accounts web",
+                connect_timeout=_CONNECT_SECONDS,
+            )
+        return await self._find_through(connection, question, keys)
+
+    async def _find_through(
+        self, connection: psycopg.AsyncConnection, question: str, keys: list[AccountKey]
+    ) -> dict[AccountKey, Any]:
+        debtor_ids, creditor_ids = zip(*keys, strict=True)
+        parameters = numbers(debtor_ids), numbers(creditor_ids)
+        try:
+            with translated_errors():
+                cursor = await connection.execute(
+                    question.encode(), parameters, prepare=True, binary=True
+                )
+                rows = await cursor.fetchall()
+        except BaseException:
+            await connection.close()
+            raise
+        self._idle.append(connection)
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
 
     def _note_absence(self, error: Exception) -> None:
         self._away_until = self._clock() + _PAUSE_SECONDS
@@ -108,25 +177,14 @@ class AccountLookups:
             self._is_away = True
             _logger.error("The database is away, questions about accounts go unanswered: %s", error)
 
-    def _note_return(self) -> None:
-        self._is_away = False
-        _logger.warning("The database is back, questions about accounts are answered again.")
-
-    def _opened_pool(self) -> ConnectionPool:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ConnectionPool(
-                    self._conninfo,
-                    kwargs={"autocommit": True, "application_name": "swpt_accounts web"},
-                    configure=_configure,
-                    min_size=1,
-                    max_size=self._connections_max,
-                    timeout=_CONNECTION_TIMEOUT_SECONDS,
-                    reconnect_timeout=_CONNECTION_TIMEOUT_SECONDS,
-                    open=True,
-                )
-            return self._pool
+    def _note_presence(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            _logger.warning("The database is back, questions about accounts are answered again.")
 
 
-def _configure(connection: psycopg.Connection) -> None:
-    connection.execute(_STATEMENT_TIMEOUT)
+def _refuse(future: asyncio.Future[Any], error: DatabaseUnavailable) -> None:
+    if not future.done():
+        future.set_exception(DatabaseUnavailable(str(error)))
+        # When nobody waits for it any more, that is no reason to complain.
+        future.exception()

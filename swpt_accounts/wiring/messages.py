@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swpt_accounts.wiring.parts import (
     CONFIRM_TIMEOUT_SECONDS,
@@ -15,7 +15,7 @@ from swpt_accounts.wiring.parts import (
 )
 
 if TYPE_CHECKING:
-    from flask import Flask
+    import falcon.asgi
 
     from swpt_accounts.settings import Settings
 
@@ -83,7 +83,7 @@ def flush(
     return supervisor.run(processes, work)
 
 
-def make_web_app(settings: "Settings") -> "Flask":
+def make_web_app(settings: "Settings") -> "falcon.asgi.App[Any, Any]":
     """Return the fetch API, which connects to the database when it is first asked."""
     from swpt_accounts.store.lookups import AccountLookups
     from swpt_accounts.web.fetch_api import create_app

@@ -162,15 +162,22 @@ def test_the_programs_are_those_that_supervisord_is_told_to_run() -> None:
 # -- the web server ------------------------------------------------------
 
 SLOW_APPLICATION = """
+    import asyncio
     import os
 
-    def app(environ, start_response):
+    def wait():
         # Both wait for the other end: the test knows when the request has come,
         # and says when it is to be answered.
         open(os.environ["ARRIVED"], "w").close()
         open(os.environ["RELEASED"]).close()
-        start_response("200 OK", [("Content-Length", "4")])
-        return [b"done"]
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await asyncio.to_thread(wait)
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"done"})
 """
 
 

@@ -84,7 +84,7 @@ def test_every_setting_is_explained_in_a_sentence(row: Row) -> None:
 
 
 def test_nobody_else_reads_the_environment() -> None:
-    allowed = {"settings", "cli", "wsgi.py"}
+    allowed = {"settings", "cli", "asgi.py"}
     readers = {
         path.relative_to(ROOT / "swpt_accounts").parts[0]
         for path in (ROOT / "swpt_accounts").rglob("*.py")

@@ -8,12 +8,8 @@ from threading import Event
 import pytest
 
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
-from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.store.lookups import AccountLookups
-from swpt_accounts.web.fetch_api import create_app
 from swpt_accounts.web.fetch_client import FetchClient
 from swpt_accounts.web.parallel_get import BODY_BYTES_MAX
-from tests.web.asking import served
 from tests.web.clients import client_of, reachable
 from tests.web.scripted_server import (
     Reply,
@@ -25,6 +21,7 @@ from tests.web.scripted_server import (
     scripted_server,
     silence,
 )
+from tests.web.serving import served
 
 MIN_INT64 = -(2**63)
 
@@ -37,10 +34,8 @@ def test_what_one_shard_asks_another_one_answers(
     open_account(-1, MIN_INT64)
     open_account(7, 0, config_data='{"type": "RootConfigData", "rate": 1.5, "x": "☃"}')
     open_account(MIN_INT64, 0)
-    lookups = AccountLookups(shard_url, connections_max=3)
-    with served(create_app(lookups, Realm.parse("#"))) as url, client_of(url) as client:
+    with served(shard_url) as server, client_of(server.url) as client:
         facts = client.gather({(1, 2), (1, 3), (1, 4), (-1, MIN_INT64), (5, 0)}, {7, 8, MIN_INT64})
-    lookups.close()
     assert facts == Facts(
         reachable={
             (1, 2): True,

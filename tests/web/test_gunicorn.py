@@ -1,22 +1,15 @@
 """The application in gunicorn: forked workers, many threads, and a graceful end."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.web.asking import ask
+from tests.web.serving import Server, served
 
-PROJECT = Path(__file__).parents[2]
-COMMAND = ["-m", "gunicorn", "--preload", "--workers", "2", "--threads", "3", "--no-control-socket"]
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name = 'swpt_accounts web' AND wait_event_type = 'Lock'
@@ -25,45 +18,14 @@ WHERE application_name = 'swpt_accounts web' AND wait_event_type = 'Lock'
 OpenAccount = Callable[..., None]
 
 
-class Gunicorn:
-    def __init__(self, shard_url: str) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *COMMAND,
-                    *("--bind", f"fd://{listener.fileno()}"),
-                    "tests.web.preloaded:app",
-                ],
-                cwd=PROJECT,
-                env=os.environ | {"SHARD_URL": shard_url},
-                pass_fds=[listener.fileno()],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        self.await_line("Booting worker")
-
-    def await_line(self, words: str) -> None:
-        assert self.process.stderr
-        seen = []
-        for line in self.process.stderr:
-            seen.append(line)
-            if words in line:
-                return
-        raise AssertionError(f"gunicorn ended without saying {words!r}: {''.join(seen)}")
-
-
 @pytest.fixture
-def gunicorn(shard_url: str) -> Iterator[Gunicorn]:
-    gunicorn = Gunicorn(shard_url)
-    yield gunicorn
-    gunicorn.process.kill()
-    gunicorn.process.communicate()
+def gunicorn(shard_url: str) -> Iterator[Server]:
+    with served(shard_url, workers=2) as server:
+        yield server
 
 
 def test_forked_workers_do_not_share_connections(
-    gunicorn: Gunicorn, open_account: OpenAccount
+    gunicorn: Server, open_account: OpenAccount
 ) -> None:
     for creditor_id in range(1, 101):
         open_account(1, creditor_id, config_data=f"of {creditor_id}")
@@ -76,7 +38,7 @@ def test_forked_workers_do_not_share_connections(
 
 
 def test_what_was_begun_is_answered_before_the_server_ends(
-    gunicorn: Gunicorn,
+    gunicorn: Server,
     administrator: psycopg.Connection,
     shard: psycopg.Connection,
     open_account: OpenAccount,

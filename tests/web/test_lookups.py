@@ -1,9 +1,12 @@
 """Answers go on when the database comes and goes, and never change anything there."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Thread
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -11,13 +14,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.lookups import AccountLookups
 from swpt_accounts.store.transaction import DatabaseUnavailable
-from swpt_accounts.web.fetch_api import create_app
-from tests.web.asking import ask, served
 
 OpenAccount = Callable[..., None]
+T = TypeVar("T")
 
 OF_THE_API = "FROM pg_stat_activity WHERE application_name = 'swpt_accounts web'"
 
@@ -36,11 +37,44 @@ def clock() -> Clock:
     return Clock()
 
 
+class Asking:
+    """Asks from threads, while an event loop in another one finds the answers."""
+
+    def __init__(self, url: str, *, connections_max: int, clock: Clock) -> None:
+        self.lookups = AccountLookups(url, connections_max=connections_max, clock=clock)
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def is_reachable(self, debtor_id: int, creditor_id: int) -> bool:
+        return self.run(self.lookups.is_reachable(debtor_id, creditor_id))
+
+    def config_data(self, debtor_id: int, creditor_id: int) -> str | None:
+        return self.run(self.lookups.config_data(debtor_id, creditor_id))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def close(self) -> None:
+        self.run(self.lookups.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+
+@contextmanager
+def asking(url: str, clock: Clock, *, connections_max: int = 3) -> Iterator[Asking]:
+    asking = Asking(url, connections_max=connections_max, clock=clock)
+    try:
+        yield asking
+    finally:
+        asking.close()
+
+
 @pytest.fixture
-def lookups(shard_url: str, clock: Clock) -> Iterator[AccountLookups]:
-    lookups = AccountLookups(shard_url, connections_max=3, clock=clock)
-    yield lookups
-    lookups.close()
+def lookups(shard_url: str, clock: Clock) -> Iterator[Asking]:
+    with asking(shard_url, clock) as lookups:
+        yield lookups
 
 
 @contextmanager
@@ -58,17 +92,16 @@ def closed_to_everybody(administrator: psycopg.Connection, url: str) -> Iterator
         administrator.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
 
 
-def test_a_standby_can_answer(shard_url: str, open_account: OpenAccount) -> None:
+def test_a_standby_can_answer(shard_url: str, open_account: OpenAccount, clock: Clock) -> None:
     open_account(1, 2, config_data="here")
     options = quote("-c default_transaction_read_only=on")
-    lookups = AccountLookups(f"{shard_url}?options={options}", connections_max=1)
-    assert lookups.is_reachable(1, 2)
-    assert lookups.config_data(1, 2) == "here"
-    lookups.close()
+    with asking(f"{shard_url}?options={options}", clock, connections_max=1) as lookups:
+        assert lookups.is_reachable(1, 2)
+        assert lookups.config_data(1, 2) == "here"
 
 
 def test_connections_that_a_restart_has_broken_are_replaced_unnoticed(
-    lookups: AccountLookups, shard: psycopg.Connection, open_account: OpenAccount
+    lookups: Asking, shard: psycopg.Connection, open_account: OpenAccount
 ) -> None:
     open_account(1, 2)
     for _ in range(3):
@@ -79,7 +112,7 @@ def test_connections_that_a_restart_has_broken_are_replaced_unnoticed(
 
 
 def test_an_absent_database_is_answered_for_and_found_again(
-    lookups: AccountLookups,
+    lookups: Asking,
     clock: Clock,
     administrator: psycopg.Connection,
     shard_url: str,
@@ -87,41 +120,35 @@ def test_an_absent_database_is_answered_for_and_found_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     open_account(1, 2, config_data="here")
-    with served(create_app(lookups, Realm.parse("#"))) as url:
-        assert ask(url, "/accounts/1/2/config").body == b"here"
+    assert lookups.config_data(1, 2) == "here"
 
-        with closed_to_everybody(administrator, shard_url), caplog.at_level(logging.WARNING):
-            for question in ("config", "reachable"):
-                for _ in range(50):
-                    status, headers, body = ask(url, f"/accounts/1/2/{question}")
-                    assert (status, headers["Cache-Control"]) == (503, "no-store")
-                    assert body == b"The database is away.\n"
-                assert ask(url, "/accounts/healthz").status == 200
-            assert ask(url, "/accounts/1/0/reachable").status == 204
-
-        answered = None
-        while answered is None or answered.status == 503:
-            clock.now += 10  # Each failing attempt waits for a connection.
-            answered = ask(url, "/accounts/1/2/config")
-        assert answered.body == b"here"
+    with closed_to_everybody(administrator, shard_url), caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            with pytest.raises(DatabaseUnavailable):
+                lookups.config_data(1, 2)
+            with pytest.raises(DatabaseUnavailable):
+                lookups.is_reachable(1, 2)
+            assert lookups.is_reachable(1, 0)
+    clock.now += 10
+    assert lookups.config_data(1, 2) == "here"
     assert caplog.text.count("The database is away, ") == 1
+    assert caplog.text.count("The database is back, ") == 1
 
 
 def test_while_the_database_is_away_hardly_anybody_waits_for_it(clock: Clock) -> None:
-    lookups = AccountLookups("postgresql+psycopg://x@127.0.0.1:1/x", connections_max=1, clock=clock)
-    with pytest.raises(DatabaseUnavailable, match="couldn't get a connection"):
-        lookups.is_reachable(1, 2)
-    for _ in range(1000):
-        with pytest.raises(DatabaseUnavailable, match="a moment ago"):
+    with asking("postgresql+psycopg://x@127.0.0.1:1/x", clock) as lookups:
+        with pytest.raises(DatabaseUnavailable, match="connection failed"):
             lookups.is_reachable(1, 2)
-    clock.now += 1
-    with pytest.raises(DatabaseUnavailable, match="couldn't get a connection"):
-        lookups.is_reachable(1, 2)
-    lookups.close()
+        for _ in range(1000):
+            with pytest.raises(DatabaseUnavailable, match="a moment ago"):
+                lookups.is_reachable(1, 2)
+        clock.now += 1
+        with pytest.raises(DatabaseUnavailable, match="connection failed"):
+            lookups.is_reachable(1, 2)
 
 
 def test_a_question_that_takes_too_long_is_not_repeated(
-    lookups: AccountLookups, shard: psycopg.Connection
+    lookups: Asking, shard: psycopg.Connection
 ) -> None:
     with shard.transaction():
         shard.execute("LOCK TABLE account")
@@ -132,14 +159,52 @@ def test_a_question_that_takes_too_long_is_not_repeated(
 
 
 def test_a_database_without_tables_is_no_answer(postgres_server_url: str, clock: Clock) -> None:
-    lookups = AccountLookups(postgres_server_url, connections_max=1, clock=clock)
-    with pytest.raises(DatabaseUnavailable, match="account"):
+    with (
+        asking(postgres_server_url, clock) as lookups,
+        pytest.raises(DatabaseUnavailable, match="account"),
+    ):
         lookups.is_reachable(1, 2)
-    lookups.close()
+
+
+def test_what_is_asked_meanwhile_is_looked_up_by_one_query(
+    shard_url: str, shard: psycopg.Connection, open_account: OpenAccount, clock: Clock
+) -> None:
+    for creditor_id in range(1, 21):
+        open_account(1, creditor_id, config_data=f"of {creditor_id}")
+
+    async def ask_many(lookups: Asking) -> list[str | None]:
+        numbers = [*range(1, 41)] * 2
+        return await asyncio.gather(*(lookups.config_data(1, number) for number in numbers))
+
+    with asking(shard_url, clock, connections_max=1) as asked:
+        assert asked.config_data(1, 1) == "of 1"
+        found = asked.run(ask_many(asked.lookups))
+        [(query, count)] = shard.execute(
+            "SELECT query, (SELECT count(*) FROM pg_stat_activity"
+            f" WHERE application_name = 'swpt_accounts web') {OF_THE_API}"
+        ).fetchall()
+    assert found == [f"of {n}" if n <= 20 else None for n in range(1, 41)] * 2
+    assert "unnest" in query
+    assert count == 1
+
+
+def test_whoever_goes_away_leaves_the_others_their_answer(
+    lookups: Asking, shard: psycopg.Connection, open_account: OpenAccount
+) -> None:
+    open_account(1, 2, config_data="here")
+
+    async def ask_and_leave() -> str | None:
+        leaving = asyncio.create_task(lookups.lookups.config_data(1, 2))
+        staying = asyncio.create_task(lookups.lookups.config_data(1, 2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return await staying
+
+    assert lookups.run(ask_and_leave()) == "here"
 
 
 def test_many_at_once_share_few_connections(
-    lookups: AccountLookups, shard: psycopg.Connection, open_account: OpenAccount
+    lookups: Asking, shard: psycopg.Connection, open_account: OpenAccount
 ) -> None:
     for creditor_id in range(1, 41):
         open_account(1, creditor_id, config_data=f"of {creditor_id}")
@@ -151,11 +216,11 @@ def test_many_at_once_share_few_connections(
 
 
 def test_sessions_run_in_utc_and_do_not_run_for_long(
-    lookups: AccountLookups, open_account: OpenAccount
+    lookups: Asking, open_account: OpenAccount
 ) -> None:
     open_account(1, 2)
     assert lookups.is_reachable(1, 2)
-    assert lookups._pool is not None
-    with lookups._pool.connection() as connection:
-        assert connection.execute("SHOW statement_timeout").fetchone() == ("4s",)
-        assert connection.execute("SHOW TimeZone").fetchone() == ("UTC",)
+    for setting, value in {"statement_timeout": "4s", "TimeZone": "UTC"}.items():
+        [connection] = lookups.lookups._idle
+        cursor = lookups.run(connection.execute(f"SHOW {setting}".encode()))
+        assert lookups.run(cursor.fetchone()) == (value,)

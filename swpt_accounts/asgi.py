@@ -1,4 +1,4 @@
-"""The web server's way in: `gunicorn -c docker/gunicorn.conf.py swpt_accounts.wsgi:app`.
+"""The web server's way in: `gunicorn -c docker/gunicorn.conf.py swpt_accounts.asgi:app`.
 
 gunicorn installs its signal handlers before it imports this. Nothing here may
 install others, or workers could not finish their answers when told to stop.
