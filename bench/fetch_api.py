@@ -174,11 +174,12 @@ def _path(question: Question, debtor_id: int, creditor_id: int) -> str:
 
 
 def _figures(question: Question, runs: Sequence[FetchRun]) -> list[Figure]:
-    busiest = max(runs, key=lambda run: run.rate)
+    worker = [run.share_of_core(_SERVER) for run in runs]
+    client = max(run.share_of_core(LOAD) for run in runs)
+    longest_wait = 1000 * max(run.answers.longest_wait_seconds for run in runs)
     remark = (
-        f"of a core: the worker {busiest.share_of_core(_SERVER):.0%},"
-        f" the client {busiest.share_of_core(LOAD):.0%};"
-        f" longest wait {1000 * max(run.answers.longest_wait_seconds for run in runs):,.0f} ms"
+        f"of a core: the worker {min(worker):.0%} or more, the client {client:.0%} or less;"
+        f" longest wait {longest_wait:,.0f} ms"
     )
     return [
         Figure(

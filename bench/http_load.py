@@ -131,7 +131,8 @@ class _Client:
             for number, _ in self._poll.poll(max(deadline - time.monotonic(), 0.0)):
                 if self._connections[number].read():
                     missing.discard(number)
-                    self._poll.unregister(number)
+                    # Some servers do nothing else for seconds, until the client closes, too.
+                    self._connections[number].socket.close()
             if missing and time.monotonic() > deadline:
                 raise Failed(
                     f"{len(missing)} of the last {len(self._connections)} requests were not"
