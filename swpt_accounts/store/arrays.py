@@ -15,7 +15,14 @@ def numbers(values: Iterable[int | float]) -> str:
 
 def moments(values: Iterable[datetime | None]) -> str:
     """Return the literal of a timestamptz array, in which None is NULL."""
-    return "{" + ",".join(v.isoformat() if v is not None else "NULL" for v in values) + "}"
+    texts = []
+    before, text = None, "NULL"
+    for value in values:
+        # Most of what a batch writes happens at its one moment.
+        if value is not before:
+            before, text = value, "NULL" if value is None else value.isoformat()
+        texts.append(text)
+    return "{" + ",".join(texts) + "}"
 
 
 def truths(values: Iterable[bool]) -> str:
