@@ -74,6 +74,7 @@ class AccountLookups:
         self._asked: defaultdict[str, Asked] = defaultdict(dict)
         self._idle: list[psycopg.AsyncConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._at_work_count = 0
         self._is_away = False
         self._away_until = float("-inf")
 
@@ -101,7 +102,8 @@ class AccountLookups:
         future = asked.get(key)
         if future is None:
             future = asked[key] = asyncio.get_running_loop().create_future()
-            if len(self._tasks) < self._connections_max:
+            if self._at_work_count < self._connections_max:
+                self._at_work_count += 1
                 task = asyncio.create_task(self._answer_all())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -110,19 +112,27 @@ class AccountLookups:
 
     async def _answer_all(self) -> None:
         """Answer until nothing is left that somebody has asked."""
-        while batch := self._next_batch():
-            question, asked = batch
-            try:
-                found = await self._find(question, list(asked))
-            except DatabaseUnavailable as error:
-                self._note_absence(error)
-                for future in asked.values():
-                    _refuse(future, error)
-            else:
-                self._note_presence()
-                for key, future in asked.items():
-                    if not future.done():
-                        future.set_result(found.get(key))
+        try:
+            while batch := self._next_batch():
+                await self._answer(*batch)
+        finally:
+            # At once, not a moment later: a question that finds all at work starts nobody.
+            self._at_work_count -= 1
+
+    async def _answer(self, question: str, asked: Asked) -> None:
+        try:
+            found = await self._find(question, list(asked))
+        except BaseException as error:
+            for future in asked.values():
+                _refuse(future, error)
+            if not isinstance(error, DatabaseUnavailable | Conflict):
+                raise
+            self._note_absence(error)
+        else:
+            self._note_presence()
+            for key, future in asked.items():
+                if not future.done():
+                    future.set_result(found.get(key))
 
     def _next_batch(self) -> tuple[str, Asked] | None:
         for question, asked in self._asked.items():
@@ -183,7 +193,7 @@ class AccountLookups:
             _logger.warning("The database is back, questions about accounts are answered again.")
 
 
-def _refuse(future: asyncio.Future[Any], error: DatabaseUnavailable) -> None:
+def _refuse(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(DatabaseUnavailable(str(error)))
         # When nobody waits for it any more, that is no reason to complain.

@@ -188,6 +188,40 @@ def test_what_is_asked_meanwhile_is_looked_up_by_one_query(
     assert count == 1
 
 
+def test_a_question_that_comes_right_after_an_answer_is_answered(
+    shard_url: str, open_account: OpenAccount, clock: Clock
+) -> None:
+    open_account(1, 2, config_data="here")
+
+    async def ask_again_and_again(lookups: AccountLookups) -> list[str | None]:
+        answers = []
+        for _ in range(20):
+            waiting = asyncio.create_task(lookups.config_data(1, 2))
+            while not waiting.done():
+                # Asked in each of the event loop's turns, also in the one after the answer.
+                answers.append(asyncio.create_task(lookups.config_data(1, 2)))
+                await asyncio.sleep(0)
+        return await asyncio.wait_for(asyncio.gather(*answers), 20)
+
+    with asking(shard_url, clock, connections_max=1) as asked:
+        assert set(asked.run(ask_again_and_again(asked.lookups))) == {"here"}
+
+
+def test_a_defect_is_no_silence(
+    lookups: Asking, open_account: OpenAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    open_account(1, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(AccountLookups, "_find", break_down)
+        for _ in range(10):
+            with pytest.raises(DatabaseUnavailable):
+                lookups.is_reachable(1, 2)
+    assert lookups.is_reachable(1, 2)
+
+
 def test_whoever_goes_away_leaves_the_others_their_answer(
     lookups: Asking, shard: psycopg.Connection, open_account: OpenAccount
 ) -> None:
