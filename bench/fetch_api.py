@@ -12,7 +12,8 @@ from bench.http_load import Answers, Order
 from bench.load import LOAD, Load
 from bench.load_program import COUNTED, COUNTING
 from bench.machine import POSTGRESQL, CpuMeter
-from bench.node import Node, Process
+from bench.node import Node
+from bench.programs import Process
 from bench.report import Figure
 from bench.session import Options, Session
 from bench.transfers import Say

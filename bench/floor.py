@@ -9,10 +9,11 @@ from psycopg import sql
 from bench import workload
 from bench.floor_rows import FIRST_TRANSFER_ID
 from bench.footprint import DiskUse
+from bench.programs import Program
 from bench.report import Figure
 from bench.session import Session
 from bench.throughput import ALL, NOT_HERE, cpu_figures
-from bench.transfers import UNIFORM, Program, Say, TransferRun
+from bench.transfers import UNIFORM, Say, TransferRun
 from bench.workload import Currency, Pair, Prepared
 from swpt_accounts.store import schema
 from swpt_accounts.store.connection import connect

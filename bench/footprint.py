@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.node import Node
+    from bench.programs import Programs
 
 _DATABASE = "SELECT pg_database_size(current_database())"
-_JOURNAL = "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('journal')"
+_JOURNAL = """
+    SELECT coalesce(sum(pg_total_relation_size(relid)), 0)
+    FROM pg_partition_tree(to_regclass('journal'))
+"""
 _LOG = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
 
 
@@ -17,12 +20,12 @@ class DiskUse:
 
     database: int
     journal: int
-    """The part of the database that grows for ever; the rest is used again."""
+    """The part that grows for ever; the rest is used again. Of other nodes than this one: zero."""
     write_ahead_log: int
     """All that was ever written to it. What is older than a checkpoint is removed."""
 
     @staticmethod
-    def now(node: "Node") -> "DiskUse":
+    def now(node: "Programs") -> "DiskUse":
         return DiskUse(*(node.ask_database(query) for query in (_DATABASE, _JOURNAL, _LOG)))
 
     def since(self, before: "DiskUse") -> "DiskUse":

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from bench.load import Load
 from bench.load_program import COUNTED, COUNTING
 from bench.machine import CpuMeter
-from bench.node import Node
 from bench.open_loop import Moments, Order
 from bench.peers import Failed
+from bench.programs import Programs
 from bench.report import Figure
 from bench.session import Options, Session
 from bench.transfers import Say
@@ -106,7 +106,7 @@ def demands_at(rate: float) -> list[Demand]:
 
 
 def make_transfers(
-    node: Node, currency: Currency, demand: Demand, options: Options, say: Say
+    node: Programs, currency: Currency, demand: Demand, options: Options, say: Say
 ) -> LatencyRun:
     """Makes transfers for a while, and measures them. Consumers and flushers must run already."""
     order = _order(node, currency, demand, options)
@@ -149,7 +149,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[max(rank - 1, 0)]
 
 
-def _order(node: Node, currency: Currency, demand: Demand, options: Options) -> Order:
+def _order(node: Programs, currency: Currency, demand: Demand, options: Options) -> Order:
     if options.is_quick:
         warm_up_seconds, counted_seconds = _QUICK_WARM_UP_SECONDS, _QUICK_COUNTED_SECONDS
     else:

@@ -12,14 +12,12 @@ import msgspec
 from bench import workload
 from bench.footprint import DiskUse
 from bench.machine import CpuMeter, ProcessMemory, memory_of
-from bench.node import Node
 from bench.peers import Failed, Peers
+from bench.programs import Program, Programs
 from bench.workload import Choice, Currency, Pair, Prepared
 from swpt_accounts.broker.message import Delivery, Message
 
 Say = Callable[[str], None]
-Program = tuple[str, ...]
-"""A command of docker/entrypoint.sh, with its arguments."""
 
 _SEED = 20_070_321
 _REGISTERED_PERIOD_SECONDS = 0.002
@@ -93,9 +91,12 @@ class TransferRun:
 
 
 class Transfers:
-    """Makes transfers. A flusher must run already; consumers are started for each window."""
+    """Makes transfers. A flusher must run already, unless a node's consumers bring it with them.
 
-    def __init__(self, node: Node, peers: Peers, accounts_count: int) -> None:
+    Consumers are started for each window.
+    """
+
+    def __init__(self, node: Programs, peers: Peers, accounts_count: int) -> None:
         self._node = node
         self._peers = peers
         self._accounts_count = accounts_count
@@ -106,13 +107,14 @@ class Transfers:
         currency = workload.new_currency(self._accounts_count)
         configured = [workload.ROOT_CREDITOR_ID, *currency.creditor_ids]
         opening = [workload.configure_account(currency, creditor) for creditor in configured]
+        consumers = self._node.consumers(1)
         say(f"opening {self._accounts_count:,} accounts")
-        self.drain(opening, {"AccountUpdate": len(opening)}, _consumers(1), say)
+        self.drain(opening, {"AccountUpdate": len(opening)}, consumers, say)
         money = workload.FIRST_MONEY
         issues: list[Pair] = [(workload.ROOT_CREDITOR_ID, each) for each in currency.creditor_ids]
         requests = workload.prepare_all(currency, issues, money)
-        _, prepared = self._prepare(requests, _consumers(1), say)
-        self._finalize(prepared, _consumers(1), say, amount=money, notices_per_transfer=1)
+        _, prepared = self._prepare(requests, consumers, say)
+        self._finalize(prepared, consumers, say, amount=money, notices_per_transfer=1)
         return currency
 
     def run(
@@ -123,7 +125,7 @@ class Transfers:
         pairs = [scenario.choice(currency, self.chance) for _ in range(count)]
         requests = workload.prepare_all(currency, pairs)
         before = DiskUse.now(self._node)
-        consumers = _consumers(scenario.consumers_count)
+        consumers = self._node.consumers(scenario.consumers_count)
         prepare, prepared = self._prepare(requests, consumers, say)
         finalize = self._finalize(prepared, consumers, say)
         disk = DiskUse.now(self._node).since(before)
@@ -195,10 +197,6 @@ class Transfers:
                 )
             self._node.check()
             time.sleep(_DRAINED_PERIOD_SECONDS)
-
-
-def _consumers(count: int) -> Program:
-    return "consume_messages", "-p", str(count)
 
 
 def median_rate(runs: Sequence[TransferRun]) -> float:
