@@ -21,13 +21,13 @@ from bench.workload import Currency
 
 _PART = "latency"
 _SEED = 20_070_322
-_REGISTERED_PERIOD_SECONDS = 0.01
+REGISTERED_PERIOD_SECONDS = 0.01
 _WARM_UP_SECONDS, _COUNTED_SECONDS = 2.0, 15.0
 _QUICK_WARM_UP_SECONDS, _QUICK_COUNTED_SECONDS = 0.5, 2.0
 _COUNTED_SECONDS_MAX = 60.0
 
 _LIGHT_RATE = 20.0
-_PERCENTILES = (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9))
+PERCENTILES = (("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9))
 _PERCENT_OF_MANY, _MANY = 99.9, 1000
 _ENOUGH = 1.15 * _MANY
 """So many are expected, for at least as many as are needed to come by chance."""
@@ -82,7 +82,7 @@ def measure(session: Session) -> None:
     node, peers = session.node, session.peers
     runs = []
     with node.running("consume_messages"):
-        node.wait_until(peers.has_consumer, "A consumer", _REGISTERED_PERIOD_SECONDS)
+        node.wait_until(peers.has_consumer, "A consumer", REGISTERED_PERIOD_SECONDS)
         for demand in demands:
             with session.progress.step(f"Measuring latency {demand.title}") as step:
                 run = make_transfers(node, currency, demand, session.options, step.say)
@@ -90,7 +90,7 @@ def measure(session: Session) -> None:
             runs.append(run)
     for run in runs:
         session.add(*figures(run))
-    session.report.details[_PART] = [_as_json(run) for run in runs]
+    session.report.details[_PART] = [as_json(run) for run in runs]
 
 
 def demands_at(rate: float) -> list[Demand]:
@@ -131,7 +131,7 @@ def figures(run: LatencyRun) -> list[Figure]:
         f" sent {percentile(run.lateness, 99.0):.1f} ms late (p99)"
     )
     result: list[Figure] = []
-    for suffix, percent in _PERCENTILES:
+    for suffix, percent in PERCENTILES:
         key = f"latency_at_{name}_{suffix}"
         title = f"latency {run.demand.title}, p{percent:g}"
         if percent == _PERCENT_OF_MANY and len(found) < _MANY:
@@ -173,7 +173,7 @@ def _summary(run: LatencyRun) -> str:
     return f"p50 {percentile(found, 50):,.1f} ms, p99 {percentile(found, 99):,.1f} ms"
 
 
-def _as_json(run: LatencyRun) -> dict[str, object]:
+def as_json(run: LatencyRun) -> dict[str, object]:
     return {
         "name": run.demand.name,
         "title": run.demand.title,

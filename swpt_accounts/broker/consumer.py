@@ -1,5 +1,6 @@
 """Batches of deliveries: what is there is taken at once, and settled with one word."""
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ HOLD_SECONDS_MAX: Final = 1200
 
 WATCH_SECONDS: Final = 60.0
 """So often a silent queue is looked at; two looks in vain, and the connection is renewed."""
+
+_NOBODY_WAITS: Final = sys.maxsize
 
 _CURE: Final = (
     "`swpt_accounts configure` declares the queues of a node, and `swpt_accounts subscribe` the"
@@ -50,7 +53,7 @@ class Consumer:
         self._ready: deque[Delivery] = deque()
         # Its lock can be taken again by the thread that has it, so a signal handler may `wake`.
         self._condition = threading.Condition(threading.RLock())
-        self._is_waiting = False
+        self._wanted_count = _NOBODY_WAITS
         self._is_woken = False
         self._deliveries_count = 0
         self._connection = ConnectionThread(
@@ -74,14 +77,19 @@ class Consumer:
                 f"there is no queue {self._queue!r} at {self._connection.address}: {_CURE}"
             ) from lost.__cause__
 
-    def take(self, count_max: int, wait_seconds: float) -> list[Delivery]:
+    def take(
+        self, count_max: int, wait_seconds: float, gather_seconds: float = 0.0
+    ) -> list[Delivery]:
         """Return what is there, as soon as there is something, at most `count_max` deliveries.
 
-        Empty after `wait_seconds`, or when woken. Raises `BrokerLost`.
+        Before `gather_seconds` have passed, only when there are so many. Empty after
+        `wait_seconds`, or when woken. Raises `BrokerLost`.
         """
         ready = self._ready
+        if gather_seconds and len(ready) < count_max:
+            self._wait(count_max, gather_seconds)
         if not ready:
-            self._wait(wait_seconds)
+            self._wait(1, wait_seconds)
         if self._connection.is_lost:
             raise self._connection.lost()
         return [ready.popleft() for _ in range(min(count_max, len(ready)))]
@@ -133,16 +141,17 @@ class Consumer:
         self._connection.stop(self._leave)
         self._ready.clear()
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, count: int, seconds: float) -> None:
         with self._condition:
-            self._is_waiting = True
+            self._wanted_count = count
             self._condition.wait_for(self._has_news, seconds)
-            self._is_waiting = False
+            self._wanted_count = _NOBODY_WAITS
             if not self._ready:
                 self._is_woken = False
 
     def _has_news(self) -> bool:
-        return bool(self._ready) or self._is_woken or self._connection.is_lost
+        is_enough = len(self._ready) >= self._wanted_count
+        return is_enough or self._is_woken or self._connection.is_lost
 
     def _notify(self) -> None:
         with self._condition:
@@ -169,7 +178,7 @@ class Consumer:
         self._ready.extend(deliveries)
         # Not taking the lock when nobody waits is safe: whoever begins to wait
         # first says so, and then looks once more whether something is there.
-        if self._is_waiting:
+        if len(self._ready) >= self._wanted_count:
             self._notify()
 
     def _on_cancel(self, _frame: Any) -> None:

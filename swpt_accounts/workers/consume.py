@@ -1,6 +1,7 @@
 """Take batches from a queue for as long as the process lives, whatever becomes of the servers."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -11,6 +12,7 @@ from swpt_accounts.store.clock import TimeUncertain
 from swpt_accounts.store.transaction import DatabaseUnavailable
 from swpt_accounts.workers.backoff import Backoff
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+from swpt_accounts.workers.gathering import Gathering
 from swpt_accounts.workers.intake import Settled
 from swpt_accounts.workers.stopping import Stopping
 
@@ -49,6 +51,7 @@ class Consumption:
         self._handle = handle
         self._dead_letter_office = dead_letter_office
         self._batch_size_max = batch_size_max
+        self._gathering = Gathering(time.monotonic)
         self._broker_backoff = Backoff()
         self._database_backoff = Backoff()
 
@@ -72,8 +75,12 @@ class Consumption:
             logger.info("consuming messages")
             self._broker_backoff.reset()
             while not stopping.requested:
-                deliveries = consumer.take(self._batch_size_max, WAIT_SECONDS)
+                deliveries = consumer.take(
+                    self._batch_size_max, WAIT_SECONDS, self._gathering.seconds_left
+                )
+                self._gathering.begin()
                 settled = self._settle(deliveries, stopping) if deliveries else None
+                self._gathering.end(len(deliveries))
                 if settled is not None:
                     consumer.settle([delivery.tag for delivery in settled.accepted])
                     for pause, tags in _by_pause(settled.postponed).items():

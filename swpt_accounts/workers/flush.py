@@ -19,6 +19,7 @@ from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 from swpt_accounts.store.lanes import Lanes
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.backoff import Backoff
+from swpt_accounts.workers.gathering import Gathering
 from swpt_accounts.workers.stopping import Stopping
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ REBALANCE_SECONDS: Final = 1.0
 POLL_SECONDS_MIN: Final = 0.05
 WAIT_SECONDS: Final = 0.5
 """How long a request to stop can go unnoticed while there is nothing to send."""
+
+# A message whose deletion is lost when the server crashes is sent again, as it
+# would be if this process had died a moment earlier. So no disk is waited for.
+_SESSION_OPTIONS: Final = f"{LOOK_UPS_ONLY} -c synchronous_commit=off"
 
 
 class Flushed(msgspec.Struct, frozen=True):
@@ -96,7 +101,7 @@ class Flusher:
             self._postgres_url,
             application_name="flush",
             autocommit=True,
-            session_options=LOOK_UPS_ONLY,
+            session_options=_SESSION_OPTIONS,
         ) as connection:
             publisher = self._make_publisher()
             try:
@@ -117,6 +122,7 @@ class Flusher:
     ) -> None:
         next_rebalance = 0.0
         retried = Flushed(0, 0)
+        gathering = Gathering(time.monotonic)
         while not stopping.requested:
             is_time = time.monotonic() >= next_rebalance
             if is_time:
@@ -126,8 +132,11 @@ class Flusher:
                 count_max = PAGE_SIZE if retried.is_promising else PROBE_SIZE
                 due = outbox.take_undelivered(connection, lanes.held, count_max, self._clock())
                 retried = self._send(connection, publisher, due)
+            time.sleep(gathering.seconds_left)
+            gathering.begin()
             page = outbox.take_page(connection, lanes.held, PAGE_SIZE)
             flushed = self._send(connection, publisher, page)
+            gathering.end(len(page) if len(page) < PAGE_SIZE else 0)
             self._backoff.reset()
             if flushed.is_empty and not retried.is_promising:
                 if self._quit_early:
