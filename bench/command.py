@@ -1,6 +1,7 @@
 """script/bench: the command line, the servers, one part after the other, the report."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,8 +10,9 @@ from pathlib import Path
 import pika
 from rich.console import Console
 
-from bench import backlog, fetch_api, floor, latency, sizes, throughput
+from bench import against, backlog, fetch_api, floor, latency, sizes, throughput
 from bench.node import Node, chosen_settings
+from bench.other_node import VHOST
 from bench.peers import Failed, Peers
 from bench.report import Report, software_versions
 from bench.session import Options, Session
@@ -24,6 +26,7 @@ from swpt_accounts.broker.lost import BrokerLost
 PARTS: dict[str, Callable[[Session], None]] = {
     "throughput": throughput.measure,
     "floor": floor.measure,
+    "against": against.measure,
     "sizes": sizes.measure,
     "backlog": backlog.measure,
     "latency": latency.measure,
@@ -32,6 +35,7 @@ PARTS: dict[str, Callable[[Session], None]] = {
 
 _TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3
 _QUICK_TRANSFERS, _QUICK_ACCOUNTS, _QUICK_ROUNDS = 300, 30, 1
+_AGAINST_TRANSFERS, _QUICK_AGAINST_TRANSFERS = 1_000, 60
 _WIDTH_MIN = 150
 _POSTGRES_VERSION = "SELECT current_setting('server_version_num')::integer"
 
@@ -70,7 +74,10 @@ def _measure(options: Options, progress: Progress) -> Report:
 @contextmanager
 def _session(options: Options, progress: Progress) -> Iterator[Session]:
     """A node that is configured, and whose flusher runs."""
-    with servers(options.folder, progress, holder="script/bench", fresh=True) as urls:
+    vhosts = () if options.against is None else (VHOST,)
+    with servers(
+        options.folder, progress, holder="script/bench", fresh=True, vhosts=vhosts
+    ) as urls:
         node = Node(urls, options.folder / "node")
         with progress.step("Configuring tables, exchanges, queues and bindings"):
             node.configure()
@@ -101,15 +108,30 @@ def _described(options: Options) -> dict[str, object]:
 def _options() -> Options:
     named = _parser().parse_args()
     quick = bool(named.quick)
+    if named.against is not None:
+        _demand_private_servers()
+    chosen = named.parts and {*named.parts, *(["against"] if named.against is not None else [])}
     return Options(
-        parts=tuple(part for part in PARTS if not named.parts or part in named.parts),
+        parts=tuple(part for part in PARTS if not chosen or part in chosen),
         is_quick=quick,
         transfers_count=named.transfers or (_QUICK_TRANSFERS if quick else _TRANSFERS),
         accounts_count=named.accounts or (_QUICK_ACCOUNTS if quick else _ACCOUNTS),
         rounds_count=named.rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
+        against=named.against,
+        against_transfers_count=named.against_transfers
+        or (_QUICK_AGAINST_TRANSFERS if quick else _AGAINST_TRANSFERS),
         folder=named.folder.resolve(),
         results=named.results.resolve(),
     )
+
+
+def _demand_private_servers() -> None:
+    named = [name for name in ("POSTGRES_URL", "PROTOCOL_BROKER_URL") if os.environ.get(name)]
+    if named:
+        raise Refusal(
+            f"--against works with private servers only, because the other node needs a database"
+            f" and a virtual host of its own. Unset {' and '.join(named)}."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +161,17 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         metavar="N",
         help=f"how often throughput is measured; the median counts [{_ROUNDS}]",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMAND",
+        help="shell command that starts another accounting authority, to be compared with",
+    )
+    parser.add_argument(
+        "--against-transfers",
+        type=_at_least(1),
+        metavar="N",
+        help=f"the same as --transfers, for the other one [{_AGAINST_TRANSFERS}]",
     )
     parser.add_argument(
         "--folder",

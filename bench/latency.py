@@ -24,6 +24,7 @@ _SEED = 20_070_322
 REGISTERED_PERIOD_SECONDS = 0.01
 _WARM_UP_SECONDS, _COUNTED_SECONDS = 2.0, 15.0
 _QUICK_WARM_UP_SECONDS, _QUICK_COUNTED_SECONDS = 0.5, 2.0
+_QUICK_FEW = 10.0
 _COUNTED_SECONDS_MAX = 60.0
 
 _LIGHT_RATE = 20.0
@@ -69,6 +70,10 @@ class LatencyRun:
         self.cpu_milliseconds = {
             name: 1000 * used / done_count for name, used in cpu_seconds.items()
         }
+
+    def has(self, percent: float) -> bool:
+        """Whether there were transfers enough for this percentile to mean anything."""
+        return percent < _PERCENT_OF_MANY or len(self.latencies) >= _MANY
 
 
 def _after(due: Sequence[float], moments: Sequence[float]) -> list[float]:
@@ -134,7 +139,7 @@ def figures(run: LatencyRun) -> list[Figure]:
     for suffix, percent in PERCENTILES:
         key = f"latency_at_{name}_{suffix}"
         title = f"latency {run.demand.title}, p{percent:g}"
-        if percent == _PERCENT_OF_MANY and len(found) < _MANY:
+        if not run.has(percent):
             few = f"needs {_MANY:,} transfers, these were {len(found):,}"
             result.append(Figure(key, _PART, title, "ms", (), few))
         else:
@@ -151,7 +156,8 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 def _order(node: Programs, currency: Currency, demand: Demand, options: Options) -> Order:
     if options.is_quick:
-        warm_up_seconds, counted_seconds = _QUICK_WARM_UP_SECONDS, _QUICK_COUNTED_SECONDS
+        warm_up_seconds = _QUICK_WARM_UP_SECONDS
+        counted_seconds = max(_QUICK_COUNTED_SECONDS, _QUICK_FEW / demand.rate)
     else:
         enough_seconds = _ENOUGH / demand.rate
         counted_seconds = min(max(_COUNTED_SECONDS, enough_seconds), _COUNTED_SECONDS_MAX)

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from bench.peers import Failed, has_node
-from bench.programs import READY_SECONDS, STOP_SECONDS, Process, Program, Programs
+from bench.programs import STOP_SECONDS, Process, Program, Programs
 from embedded import Urls, processes
 from steps.environment import ROOT, VENV
 from swpt_accounts.settings import reference
@@ -32,7 +32,7 @@ class Node(Programs):
                 " and an empty virtual host, or none: then private servers are used."
             )
         configured = self.start("configure")
-        code = configured.wait(READY_SECONDS)
+        code = configured.wait(self.ready_seconds)
         self._running.remove(configured)
         if code != 0:
             raise Failed(f"configure ended with code {code}.\n{self.last_words()}")

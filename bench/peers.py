@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.frame import Method
 
 from swpt_accounts.broker.consumer import Consumer, Delivery
 from swpt_accounts.broker.publisher import CONFIRMED, Message, Publisher
@@ -108,14 +110,24 @@ class Peers:
 
 def has_node(broker_url: str) -> bool:
     """Whether a node's exchanges are there, and so perhaps messages that matter to somebody."""
+    found = _ask(broker_url, lambda channel: channel.exchange_declare("accounts_in", passive=True))
+    return found is not None
+
+
+def is_consumed(broker_url: str) -> bool:
+    """Whether a node has made its queue, and consumes from it."""
+    found = _ask(broker_url, lambda channel: channel.queue_declare(INPUT_QUEUE, passive=True))
+    return found is not None and bool(found.method.consumer_count)
+
+
+def _ask(broker_url: str, question: Callable[[BlockingChannel], Method]) -> Method | None:
+    """The broker's answer; None if there is nothing of that name."""
     connection = pika.BlockingConnection(pika.URLParameters(broker_url))
     try:
-        connection.channel().exchange_declare("accounts_in", passive=True)
+        return question(connection.channel())
     except ChannelClosedByBroker as closed:
         if closed.reply_code != _NOT_FOUND:
             raise
-        return False
-    else:
-        return True
+        return None
     finally:
         connection.close()

@@ -18,7 +18,6 @@ from steps.interruption import undisturbed
 from swpt_accounts.store.connection import connect
 
 STOP_SECONDS = 40.0
-READY_SECONDS = 60.0
 
 Process = subprocess.Popen[bytes]
 Program = tuple[str, ...]
@@ -27,6 +26,9 @@ Program = tuple[str, ...]
 
 class Programs(ABC):
     """Nothing runs until it is started."""
+
+    ready_seconds = 60.0
+    """What a program may take to start."""
 
     def __init__(self, urls: Urls, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +81,11 @@ class Programs(ABC):
 
     def wait_until(self, condition: Callable[[], bool], what: str, period: float) -> None:
         """Looks so often, in seconds, for as long as a program may take to start."""
-        deadline = time.monotonic() + READY_SECONDS
+        deadline = time.monotonic() + self.ready_seconds
         while not condition():
             self.check()
             if time.monotonic() > deadline:
-                raise Failed(f"{what}: not within {READY_SECONDS:g} s.\n{self.last_words()}")
+                raise Failed(f"{what}: not within {self.ready_seconds:g} s.\n{self.last_words()}")
             time.sleep(period)
 
     def last_words(self) -> str:

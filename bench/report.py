@@ -14,7 +14,7 @@ from rich.table import Table
 
 from bench.machine import description
 from bench.plots import draw
-from bench.targets import NOT_MEASURED, TARGETS, Target
+from bench.targets import TARGETS, Target
 from steps.environment import ROOT
 
 _DECIMALS = {"/s": 0, "ms": 1, "ms CPU": 3, "MB": 0, "bytes": 0, "×": 2, "%": 0}
@@ -79,7 +79,6 @@ class Report:
             "software": self.software,
             "machine": description(),
             "figures": {figure.key: _as_json(figure) for figure in self.figures},
-            "not_measured": [{"title": title, "target": words} for title, words in NOT_MEASURED],
             "details": self.details,
         }
 
@@ -95,9 +94,6 @@ class Report:
                 table.add_section()
             part = figure.part
             table.add_row(*_row(figure))
-        table.add_section()
-        for title, words in NOT_MEASURED:
-            table.add_row(title, _DASH, "", words, "", "not measured yet", style="dim")
         return table
 
     def _verdict(self) -> str:

@@ -20,6 +20,9 @@ class Options:
     transfers_count: int
     accounts_count: int
     rounds_count: int
+    against: str | None
+    """The shell command that starts another accounting authority."""
+    against_transfers_count: int
     folder: Path
     results: Path
 

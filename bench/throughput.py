@@ -12,9 +12,9 @@ from bench.transfers import SCENARIOS, UNIFORM, TransferRun
 _PART = "throughput"
 ALL = (NODE, RABBITMQ, POSTGRESQL)
 NOT_HERE = "a server is not on this machine"
-_CPU_GROUPS = (
+CPU_GROUPS = (
     ("", "all", ALL),
-    ("_node", "our processes", (NODE,)),
+    ("_node", "own processes", (NODE,)),
     ("_rabbitmq", "RabbitMQ", (RABBITMQ,)),
     ("_postgresql", "PostgreSQL", (POSTGRESQL,)),
 )
@@ -70,7 +70,7 @@ def _ratios(runs: dict[str, list[TransferRun]]) -> list[Figure]:
 def cpu_figures(part: str, key: str, title: str, runs: Sequence[TransferRun]) -> list[Figure]:
     """CPU of all groups together, and of each."""
     figures: list[Figure] = []
-    for suffix, words, groups in _CPU_GROUPS:
+    for suffix, words, groups in CPU_GROUPS:
         measured = [run.cpu_milliseconds(*groups) for run in runs]
         values = tuple(value for value in measured if value is not None)
         prefix = "…" if figures else title

@@ -174,6 +174,7 @@ class Transfers:
             cpu_seconds = meter.seconds()
             node.check()
             memory = memory_of(node.groups)
+            say("stopping the consumers")
         outputs = peers.take(peers.outputs_count())
         counts = Counter(output.message_type or "" for output in outputs)
         if counts != expected:
