@@ -206,6 +206,8 @@ class EmbeddedRabbitMQ:
             "ERL_EPMD_PORT": mapper_port,
             "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_DIST_PORT": distribution_port,
+            # By default each scheduler is tied to a core, and waits for it while others use it.
+            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "no-environment-file"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),

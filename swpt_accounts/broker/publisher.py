@@ -13,7 +13,7 @@ from swpt_accounts.broker.connection import CHANNEL_NUMBER, BrokerLost, Connecti
 from swpt_accounts.broker.frames import Content, encode_publish
 from swpt_accounts.broker.message import Confirm, Message, Returned
 
-__all__ = ["CONFIRMED", "Message", "Outcome", "Publisher", "Verdict"]
+__all__ = ["CONFIRMED", "Message", "Outcome", "Publication", "Publisher", "Verdict"]
 
 UNCONFIRMED_MAX: Final = 2000
 """So many messages may wait for their confirms; more would only add to the latency."""
@@ -69,6 +69,10 @@ class Publisher:
         or no confirm comes for `confirm_timeout_seconds`: each of the messages
         may then have arrived or not.
         """
+        return self.begin(messages).outcomes()
+
+    def begin(self, messages: Sequence[Message]) -> "Publication":
+        """Publish, but wait for nothing yet. Raises `BrokerLost`."""
         assert self._frame_size_max, "the publisher has not been started"
         outcomes: dict[int, Outcome] = {}
         frames = []
@@ -80,8 +84,7 @@ class Publisher:
         sendable = (
             [m for i, m in enumerate(messages) if i not in outcomes] if outcomes else messages
         )
-        published = iter(self._publish(sendable, frames))
-        return [outcomes.get(index) or next(published) for index in range(len(messages))]
+        return Publication(self, self._post(sendable, frames), len(messages), outcomes)
 
     def messages_count(self, queue: str) -> int:
         """Ask how many messages stand in a queue, those delivered not counted.
@@ -98,19 +101,23 @@ class Publisher:
         """Disconnect. Whoever still waits for confirms gets `BrokerLost`."""
         self._connection.stop()
 
-    def _publish(self, messages: Sequence[Message], frames: list[bytes]) -> list[Outcome]:
-        if not messages:
-            return []
+    def _post(self, messages: Sequence[Message], frames: list[bytes]) -> _SentPage:
         page = _SentPage(messages, frames)
+        if not messages:
+            page.done.set()
+            return page
         with self._lock:
             self._pages.add(page)
         try:
             self._connection.post(partial(self._send, page))
-            self._wait(page)
-        finally:
-            with self._lock:
-                self._pages.discard(page)
-        return page.outcomes()
+        except BrokerLost:
+            self._forget(page)
+            raise
+        return page
+
+    def _forget(self, page: _SentPage) -> None:
+        with self._lock:
+            self._pages.discard(page)
 
     def _wait(self, page: _SentPage) -> None:
         connection = self._connection
@@ -188,6 +195,31 @@ class Publisher:
             page.done.set()
         if self._unsent:
             self._send_some()
+
+
+class Publication:
+    """Messages that were published together. Made by `Publisher.begin`."""
+
+    def __init__(
+        self, publisher: Publisher, page: _SentPage, count: int, refused: dict[int, Outcome]
+    ) -> None:
+        self._publisher = publisher
+        self._page = page
+        self._count = count
+        self._refused = refused
+
+    def is_settled(self, wait_seconds: float = 0.0) -> bool:
+        """Tell whether `outcomes` would not have to wait, if need be after so many seconds."""
+        return self._page.done.wait(wait_seconds)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of the messages, in their order; see `Publisher.publish`."""
+        try:
+            self._publisher._wait(self._page)  # noqa: SLF001 - the other half of the same thing
+        finally:
+            self._publisher._forget(self._page)  # noqa: SLF001
+        published = iter(self._page.outcomes())
+        return [self._refused.get(index) or next(published) for index in range(self._count)]
 
 
 def _never_called(*_arguments: object) -> None:

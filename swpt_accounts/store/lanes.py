@@ -6,7 +6,7 @@ way, and a flusher that dies leaves its lanes to the others at once.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import psycopg
@@ -46,8 +46,11 @@ class Lanes:
         """The lanes that this connection may send."""
         return [lane for lanes in self._held.values() for lane in lanes]
 
-    def rebalance(self) -> None:
-        """Give up what exceeds a fair share of each group, claim what is free up to that share."""
+    def rebalance(self, finish: Callable[[], object] = lambda: None) -> None:
+        """Give up what exceeds a fair share of each group, claim what is free up to that share.
+
+        Before lanes are given up, `finish` is called: nothing of them may be under way.
+        """
         present: dict[int, int] = dict(
             self._connection.execute(_COUNT_PRESENT, (_PRESENCE_LOCKS,)).fetchall()
         )
@@ -56,6 +59,7 @@ class Lanes:
             share = -(-len(group) // max(1, present.get(start, 1)))
             surplus, self._held[start] = held[share:], held[:share]
             if surplus:
+                finish()
                 self._connection.execute(_RELEASE, (_LANE_LOCKS, surplus))
             wanted = share - len(held)
             for lane in group if wanted > 0 else ():

@@ -36,7 +36,9 @@ _COLUMN_LIST: Final = ", ".join(_MESSAGE_COLUMNS)
 _COPY: Final = f"COPY outbox ({_COLUMN_LIST}, inserted_at) FROM STDIN (FORMAT BINARY)"
 _NOTIFY: Final = f"NOTIFY {CHANNEL}"
 _TAKE_PAGE: Final = f"""
-    SELECT id, 0, {_COLUMN_LIST} FROM outbox WHERE lane = ANY(%s) ORDER BY id LIMIT %s
+    SELECT id, 0, {_COLUMN_LIST} FROM outbox
+    WHERE lane = ANY(%s) AND id NOT IN (SELECT unnest(%s::bigint[]))
+    ORDER BY id LIMIT %s
 """
 _TAKE_UNDELIVERED: Final = f"""
     SELECT id, attempts_count, {_COLUMN_LIST} FROM undelivered_message
@@ -84,10 +86,17 @@ def append(transaction: Transaction, messages: Iterable[OutgoingMessage], now: d
 
 
 def take_page(
-    connection: psycopg.Connection, lanes: Collection[int], count_max: int
+    connection: psycopg.Connection,
+    lanes: Collection[int],
+    count_max: int,
+    taken_ids: Iterable[int] = (),
 ) -> list[OutboxMessage]:
-    """Return the oldest messages in the lanes, at most `count_max`. They stay in the outbox."""
-    return _read(connection, _TAKE_PAGE, (list(lanes), count_max))
+    """Return the oldest messages in the lanes, at most `count_max`. They stay in the outbox.
+
+    Those taken before and not deleted yet are left out. (Going on after the
+    greatest of their ids would not do: ids are not committed in their order.)
+    """
+    return _read(connection, _TAKE_PAGE, (list(lanes), numbers(taken_ids), count_max))
 
 
 def take_undelivered(

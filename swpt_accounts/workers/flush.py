@@ -6,29 +6,31 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-import msgspec
 import psycopg
 
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import Message, Publisher, Verdict
-from swpt_accounts.protocol.decoding import CONTENT_TYPE
-from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers, lanes_of
+from swpt_accounts.broker.publisher import Publisher
+from swpt_accounts.protocol.outgoing import lanes_of
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 from swpt_accounts.store.lanes import Lanes
-from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.backoff import Backoff
-from swpt_accounts.workers.gathering import Gathering
+from swpt_accounts.workers.pipeline import Flushed, Page, Pipeline
 from swpt_accounts.workers.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE: Final = 1000
-"""Messages published and deleted together. More in flight only makes each of them wait longer."""
+"""Messages read and published together."""
+
+GATHERING_SECONDS: Final = 0.01
+"""For so long, while a page waits for its confirms, more messages are left to gather."""
 
 PROBE_SIZE: Final = 100
 """Messages set aside before that are tried again at once, until it turns out that they go."""
+
+CONFIRM_SECONDS: Final = 0.05
+"""How long a message may go unnoticed while others wait for a broker that is slow."""
 
 REBALANCE_SECONDS: Final = 1.0
 POLL_SECONDS_MIN: Final = 0.05
@@ -38,23 +40,6 @@ WAIT_SECONDS: Final = 0.5
 # A message whose deletion is lost when the server crashes is sent again, as it
 # would be if this process had died a moment earlier. So no disk is waited for.
 _SESSION_OPTIONS: Final = f"{LOOK_UPS_ONLY} -c synchronous_commit=off"
-
-
-class Flushed(msgspec.Struct, frozen=True):
-    """What one page came to."""
-
-    sent_count: int
-    set_aside_count: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether there was nothing to send."""
-        return not (self.sent_count or self.set_aside_count)
-
-    @property
-    def is_promising(self) -> bool:
-        """Tell whether all that was tried could be sent."""
-        return self.sent_count > 0 and self.set_aside_count == 0
 
 
 class Flusher:
@@ -108,92 +93,51 @@ class Flusher:
                 publisher.start()
                 connection.execute(f"LISTEN {outbox.CHANNEL}")
                 lanes = Lanes(connection, self._lane_groups)
+                pipeline = Pipeline(connection, publisher, self._clock)
                 logger.info("flushing messages")
-                self._flush_pages(connection, publisher, lanes, stopping)
+                try:
+                    self._flush_pages(connection, pipeline, lanes, stopping)
+                    pipeline.finish()
+                except BrokerLost:
+                    # What the broker has confirmed before need not be sent again.
+                    pipeline.delete_sent()
+                    raise
             finally:
                 publisher.stop()
 
     def _flush_pages(
         self,
         connection: psycopg.Connection,
-        publisher: Publisher,
+        pipeline: Pipeline,
         lanes: Lanes,
         stopping: Stopping,
     ) -> None:
         next_rebalance = 0.0
         retried = Flushed(0, 0)
-        gathering = Gathering(time.monotonic)
         while not stopping.requested:
             is_time = time.monotonic() >= next_rebalance
             if is_time:
-                lanes.rebalance()
+                lanes.rebalance(pipeline.finish)
                 next_rebalance = time.monotonic() + REBALANCE_SECONDS
             if is_time or retried.is_promising:
                 count_max = PAGE_SIZE if retried.is_promising else PROBE_SIZE
                 due = outbox.take_undelivered(connection, lanes.held, count_max, self._clock())
-                retried = self._send(connection, publisher, due)
-            time.sleep(gathering.seconds_left)
-            gathering.begin()
-            page = outbox.take_page(connection, lanes.held, PAGE_SIZE)
-            flushed = self._send(connection, publisher, page)
-            gathering.end(len(page) if len(page) < PAGE_SIZE else 0)
+                retried = pipeline.send(due)
+            page: Page = []
+            if pipeline.has_room:
+                taken_ids = pipeline.taken_ids()
+                page = outbox.take_page(connection, lanes.held, PAGE_SIZE, taken_ids)
+                if page:
+                    pipeline.publish(page)
+                elif pipeline.is_empty and not retried.is_promising:
+                    if self._quit_early:
+                        return
+                    self._wait_for_messages(connection)
+            pipeline.settle(GATHERING_SECONDS if page else CONFIRM_SECONDS)
             self._backoff.reset()
-            if flushed.is_empty and not retried.is_promising:
-                if self._quit_early:
-                    return
-                self._wait_for_messages(connection)
 
     def _wait_for_messages(self, connection: psycopg.Connection) -> None:
         """Wait until a transaction tells that it has written to the outbox."""
         seconds = min(max(self._poll_seconds, POLL_SECONDS_MIN), WAIT_SECONDS)
         for _ in connection.notifies(timeout=seconds, stop_after=1):
             pass
-
-    def _send(
-        self, connection: psycopg.Connection, publisher: Publisher, page: list[OutboxMessage]
-    ) -> Flushed:
-        if not page:
-            return Flushed(0, 0)
-        outcomes = publisher.publish([to_amqp(row.message) for row in page])
-        sent, failed = [], []
-        for row, outcome in zip(page, outcomes, strict=True):
-            if outcome.verdict is Verdict.CONFIRMED:
-                sent.append(row)
-            else:
-                failed.append((row, outcome.reason))
-        outbox.delete(connection, sent)
-        if failed:
-            row, reason = failed[0]
-            logger.error(
-                "%d messages cannot be delivered, and are set aside until they can. The first is"
-                " a %s to exchange %s with routing key %s: %s",
-                len(failed),
-                row.message.message_type,
-                row.message.exchange,
-                row.message.routing_key,
-                reason,
-            )
-            outbox.set_aside(connection, failed, self._clock())
-        return Flushed(len(sent), len(failed))
-
-
-def to_amqp(message: OutgoingMessage) -> Message:
-    """Return the outbox's message as the broker takes it (protocol.rst, AMQP)."""
-    return Message(
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        body=message.body,
-        properties=encode_properties(
-            CONTENT_TYPE,
-            message.message_type,
-            APP_ID,
-            headers(
-                message.message_type,
-                message.debtor_id,
-                message.creditor_id,
-                message.coordinator_type,
-                message.coordinator_id,
-            ),
-        ),
-        mandatory=message.mandatory,
-    )

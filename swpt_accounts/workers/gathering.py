@@ -11,8 +11,8 @@ Who comes alone does not wait.
 from collections.abc import Callable
 from typing import Final
 
-GATHERING_SECONDS_MAX: Final = 0.025
-"""Long enough to have thirty batches a second, and too short to be noticed."""
+GATHERING_SECONDS_MAX: Final = 0.01
+"""Long enough for some company under load, and too short to be noticed."""
 
 
 class Gathering:

@@ -22,7 +22,7 @@ def numbered(count: int) -> list[bytes]:
 
 def wait_until_buffered(consumer: Consumer, count: int) -> None:
     with consumer._condition:
-        consumer._is_waiting = True
+        consumer._wanted_count = count
         assert consumer._condition.wait_for(lambda: len(consumer._ready) == count, DEADLINE)
 
 
@@ -42,6 +42,29 @@ def test_a_batch_is_all_that_is_there(start_consumer, queue, publish):
     assert bodies(consumer.take(250, DEADLINE)) == numbered(300)[:250]
     assert bodies(consumer.take(250, DEADLINE)) == numbered(300)[250:]
     assert consumer.take(250, 0) == []
+
+
+def test_a_batch_may_be_left_to_gather(start_consumer, queue, publish):
+    publish(*numbered(20))
+    consumer = start_consumer(queue, prefetch_count=100)
+    assert len(consumer.take(20, DEADLINE, DEADLINE)) == 20
+    thread = threading.Thread(target=publish, args=numbered(20))
+    thread.start()
+    assert len(consumer.take(20, 0, DEADLINE)) == 20
+    thread.join()
+    publish(b"alone")
+    assert len(consumer.take(20, DEADLINE, 0.01)) == 1
+    assert consumer.take(20, 0, 0.01) == []
+
+
+def test_wake_ends_gathering_too(start_consumer, queue, publish):
+    publish(b"message")
+    consumer = start_consumer(queue)
+    wait_until_buffered(consumer, 1)
+    thread = threading.Thread(target=consumer.wake)
+    thread.start()
+    assert len(consumer.take(10, 0, DEADLINE)) == 1
+    thread.join()
 
 
 def test_no_more_is_received_than_may_be_unsettled(start_consumer, queue, publish):

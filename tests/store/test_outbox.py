@@ -70,6 +70,17 @@ def test_a_page_holds_the_oldest_messages_of_some_lanes(
     assert outbox.take_page(session, [], 100) == []
 
 
+def test_what_was_taken_before_is_left_out_wherever_it_stands(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(message(body=b"%d" % n) for n in range(6)))
+    taken = outbox.take_page(session, LANES, 6)
+    some = [taken[n].id for n in (0, 2, 3, 5)]
+    assert bodies(outbox.take_page(session, LANES, 6, some)) == [b"1", b"4"]
+    assert bodies(outbox.take_page(session, LANES, 1, some)) == [b"1"]
+    assert outbox.take_page(session, LANES, 6, [row.id for row in taken]) == []
+
+
 def test_a_page_stays_until_it_is_deleted(database: Database, session: psycopg.Connection) -> None:
     append(database, message(body=b"1"), message(body=b"2"), message(body=b"3"))
     first = page(session)

@@ -13,6 +13,7 @@ from swpt_accounts.ledger import events
 from swpt_accounts.ledger.events import Event
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.store import outbox
+from swpt_accounts.store.connection import connect
 from swpt_accounts.store.transaction import Transaction
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers import flush
@@ -127,6 +128,31 @@ def test_a_flusher_is_woken_by_the_commit_of_others(
 
 def is_as_long_as(count: int, received: list[Received]) -> bool:
     return len(received) >= count
+
+
+def test_every_row_is_sent_once_while_pages_follow_each_other(
+    postgres_url: str,
+    exchanges: str,
+    wire: Wire,
+    announce: Announce,
+    left_count: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many pages are under way at once, and rows committed late have smaller ids than they."""
+    monkeypatch.setattr(flush, "PAGE_SIZE", 20)
+    monkeypatch.setattr(flush, "GATHERING_SECONDS", 0.0)
+    monkeypatch.setattr(flush, "CONFIRM_SECONDS", 0.0)
+    wire.collect_all()
+    with connect(postgres_url, application_name="late") as late, late.cursor() as cursor:
+        outbox.append(Transaction(cursor), map(encode, prepared(100, first=5000)), utc_now())
+        announce(prepared(3000))
+        with running(make_flusher(postgres_url, exchanges)):
+            wire.receive("some messages", lambda received: len(received) > 1000)
+            late.commit()
+            wire.receive("the rest", lambda received: len(received) >= 3100)
+            eventually("the outbox is empty", lambda: left_count("outbox") == 0)
+
+    assert request_ids(wire.catch_up()) == Counter([*range(3000), *range(5000, 5100)])
 
 
 def test_two_flushers_send_every_row_once(
