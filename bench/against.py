@@ -1,9 +1,9 @@
 """The part `against`: another accounting authority does the same work, in turns with this one."""
 
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from operator import attrgetter, methodcaller
 
 from bench.latency import (
     PERCENTILES,
@@ -106,7 +106,13 @@ def _measure_drains(session: Session, ours: _Side, theirs: _Side) -> float:
     their_rates = tuple(run.rate for run in their_runs)
     session.add(
         Figure("against_rate", _PART, "whole transfers of the other node", "/s", their_rates),
-        _ratio("against_throughput_ratio", _THROUGHPUT, our_runs, their_runs, attrgetter("rate")),
+        _ratio(
+            "against_throughput_ratio",
+            _THROUGHPUT,
+            "/s",
+            [run.rate for run in our_runs],
+            [run.rate for run in their_runs],
+        ),
         *cpu_figures(
             _PART,
             "against_cpu_per_transfer",
@@ -127,24 +133,27 @@ def _cpu_ratios(ours: Sequence[TransferRun], theirs: Sequence[TransferRun]) -> l
     figures: list[Figure] = []
     for suffix, words, groups in CPU_GROUPS:
         title = "…" if figures else "CPU per whole transfer, by the other node's"
-        measured = methodcaller("cpu_milliseconds", *groups)
-        figures.append(
-            _ratio(f"against_cpu_ratio{suffix}", f"{title}: {words}", ours, theirs, measured)
-        )
+        our_values = [run.cpu_milliseconds(*groups) for run in ours]
+        their_values = [run.cpu_milliseconds(*groups) for run in theirs]
+        key = f"against_cpu_ratio{suffix}"
+        figures.append(_ratio(key, f"{title}: {words}", "ms CPU", our_values, their_values))
     return figures
 
 
 def _ratio(
     key: str,
     title: str,
-    ours: Sequence[TransferRun],
-    theirs: Sequence[TransferRun],
-    measured: Callable[[TransferRun], float | None],
+    unit: str,
+    ours: Sequence[float | None],
+    theirs: Sequence[float | None],
 ) -> Figure:
-    """Each round is compared with itself."""
-    pairs = [(measured(our), measured(their)) for our, their in zip(ours, theirs, strict=True)]
-    values = tuple(our / their for our, their in pairs if our is not None and their)
-    return Figure(key, _PART, title, "×", values, "" if values else NOT_HERE)
+    """Each round is compared with itself; the remark shows the medians."""
+    pairs = [(our, their) for our, their in zip(ours, theirs, strict=True) if our and their]
+    if not pairs:
+        return Figure(key, _PART, title, "×", (), NOT_HERE)
+    our_median, their_median = (statistics.median(side) for side in zip(*pairs, strict=True))
+    remark = f"{show(our_median, unit)} by {show(their_median, unit)}"
+    return Figure(key, _PART, title, "×", tuple(our / their for our, their in pairs), remark)
 
 
 # Latency.
@@ -171,10 +180,9 @@ def _latency_ratios(demand: Demand, ours: LatencyRun, theirs: LatencyRun) -> lis
     for suffix, percent in PERCENTILES:
         if not (ours.has(percent) and theirs.has(percent)):
             continue
+        title = f"latency at {demand.rate:,.1f} transfers/s, p{percent:g}, by the other node's"
+        key = f"against_latency_ratio_at_{demand.name}_{suffix}"
         our_value = percentile(ours.latencies, percent)
         their_value = percentile(theirs.latencies, percent)
-        title = f"latency at {demand.rate:,.1f} transfers/s, p{percent:g}, by the other node's"
-        remark = f"{show(our_value, 'ms')} by {show(their_value, 'ms')}"
-        key = f"against_latency_ratio_at_{demand.name}_{suffix}"
-        figures.append(Figure(key, _PART, title, "×", (our_value / their_value,), remark))
+        figures.append(_ratio(key, title, "ms", [our_value], [their_value]))
     return figures

@@ -10,7 +10,7 @@ from pathlib import Path
 import pika
 from rich.console import Console
 
-from bench import against, backlog, fetch_api, floor, latency, sizes, throughput
+from bench import against, backlog, fetch_api, floor, latency, memory, sizes, throughput
 from bench.node import Node, chosen_settings
 from bench.other_node import VHOST
 from bench.peers import Failed, Peers
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Session], None]] = {
     "backlog": backlog.measure,
     "latency": latency.measure,
     "fetch_api": fetch_api.measure,
+    "memory": memory.measure,
 }
 
 _TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3

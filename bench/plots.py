@@ -92,7 +92,7 @@ def _cpu(axes: Axes, document: Document) -> bool:
         _limit(axes, document, "cpu_per_transfer")
     axes.set_ylabel("ms of CPU")
     axes.set_title("CPU per whole transfer")
-    axes.legend(frameon=False)
+    _legend_outside(axes)
     return True
 
 
@@ -118,7 +118,7 @@ def _latency(axes: Axes, document: Document) -> bool:
     axes.set_ylabel("% of transfers that take longer")
     axes.grid(visible=True, which="major", color="#e0e0e0")
     axes.set_title("Latency of whole transfers under open-loop load")
-    axes.legend(frameon=False)
+    _legend_outside(axes)
     return True
 
 
@@ -136,14 +136,11 @@ def _sizes(axes: Axes, document: Document) -> bool:
 
 def _memory(axes: Axes, document: Document) -> bool:
     """The memory of each process of ours."""
-    runs = document["details"].get("throughput")
-    if not runs:
+    processes = document["details"].get("memory")
+    if not processes:
         return False
-    processes = [
-        each for each in runs["four_consumers"][-1]["finalize"]["memory"] if each["group"] == NODE
-    ]
     processes.sort(key=lambda each: (each["name"], each["pid"]))
-    names = [f"{each['name']} {number}" for number, each in enumerate(processes, 1)]
+    names = [f"{each['name']} ({number})" for number, each in enumerate(processes, 1)]
     axes.barh(names, [each["rss"] for each in processes], color=_GREY, label="resident")
     axes.barh(
         names,
@@ -153,8 +150,8 @@ def _memory(axes: Axes, document: Document) -> bool:
     )
     axes.invert_yaxis()
     axes.set_xlabel("MB")
-    axes.set_title("Memory with four consumers")
-    axes.legend(frameon=False)
+    axes.set_title("Memory of a complete node")
+    _legend_outside(axes)
     return True
 
 
@@ -176,6 +173,10 @@ def _bars_with_rounds(axes: Axes, names: Sequence[str], rounds: Sequence[Sequenc
         axes.annotate(
             f"{medians[position]:,.0f}", (position, 0), ha="center", va="bottom", color="white"
         )
+
+
+def _legend_outside(axes: Axes) -> None:
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
 def _limit(axes: Axes, document: Document, key: str) -> None:

@@ -18,6 +18,7 @@ from bench.targets import TARGETS, Target
 from steps.environment import ROOT
 
 _DECIMALS = {"/s": 0, "ms": 1, "ms CPU": 3, "MB": 0, "bytes": 0, "×": 2, "%": 0}
+_SMALL_RATIO = 0.1
 _DASH = "–"
 
 
@@ -121,7 +122,12 @@ def software_versions(postgres_version: int, broker_version: str) -> dict[str, s
 
 
 def show(value: float, unit: str) -> str:
-    return f"{value:,.{_DECIMALS[unit]}f} {unit}"
+    return f"{value:,.{_decimals(value, unit)}f} {unit}"
+
+
+def _decimals(value: float, unit: str) -> int:
+    is_small = unit == "×" and value < _SMALL_RATIO
+    return _DECIMALS[unit] + is_small
 
 
 def _row(figure: Figure) -> Sequence[str]:
@@ -129,8 +135,8 @@ def _row(figure: Figure) -> Sequence[str]:
     measured = _DASH if figure.value is None else show(figure.value, unit)
     spread = ""
     if len(figure.values) > 1:
-        decimals = _DECIMALS[unit]
         lowest, highest = min(figure.values), max(figure.values)
+        decimals = _decimals(lowest, unit)
         spread = f"{lowest:,.{decimals}f} {_DASH} {highest:,.{decimals}f}"
     limit = goal = ""
     if target is not None:

@@ -32,6 +32,7 @@ def measure(session: Session) -> None:
     session.add(*_rates(uniform), *_ratios(runs))
     session.add(*cpu_figures(_PART, "cpu_per_transfer", "CPU per whole transfer", uniform))
     session.add(*_shares_of_machine(uniform))
+    session.add(*_disk(uniform))
     session.report.details[_PART] = {
         name: [_as_json(run) for run in of_scenario] for name, of_scenario in runs.items()
     }
@@ -87,6 +88,21 @@ def _shares_of_machine(uniform: Sequence[TransferRun]) -> list[Figure]:
         title = f"… meanwhile used by {words}"
         figures.append(Figure(f"cpu_share_{name}", _PART, title, "%", shares, "of all cores"))
     return figures
+
+
+def _disk(uniform: Sequence[TransferRun]) -> list[Figure]:
+    """Only the journal grows for ever."""
+    titles = {"journal": "on disk for ever", "write_ahead_log": "written ahead"}
+    return [
+        Figure(
+            f"disk_{name}",
+            _PART,
+            f"bytes per whole transfer, {title}: {name.replace('_', ' ')}",
+            "bytes",
+            tuple(getattr(run.disk, name) / run.transfers_count for run in uniform),
+        )
+        for name, title in titles.items()
+    ]
 
 
 def _as_json(run: TransferRun) -> dict[str, object]:
