@@ -14,9 +14,10 @@ import psycopg
 from swpt_accounts.broker.consumer import Consumer
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.store import outbox, scans
-from swpt_accounts.workers import chore_intake, flush, intake, ledger_batch
+from swpt_accounts.workers import chore_intake, intake, ledger_batch
 from swpt_accounts.workers.chore_sender import ChoreSender
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+from swpt_accounts.workers.pipeline import Pipeline
 from swpt_accounts.workers.walk import Walk
 
 Arm = Callable[[int], None]
@@ -121,16 +122,16 @@ CONSUMER: Final[dict[str, Arm]] = {
 
 def half_published(time: int) -> None:
     """Die when half of a page has been published and confirmed."""
-    publish = Publisher.publish
+    begin = Publisher.begin
     times = iter(range(1, time + 1))
 
-    def publish_half(self: Publisher, messages: Any) -> Any:
+    def begin_half(self: Publisher, messages: Any) -> Any:
         if next(times) == time:
-            publish(self, messages[: len(messages) // 2])
+            begin(self, messages[: len(messages) // 2]).outcomes()
             die()
-        return publish(self, messages)
+        return begin(self, messages)
 
-    Publisher.publish = publish_half  # type: ignore[method-assign]
+    Publisher.begin = begin_half  # type: ignore[method-assign]
 
 
 def delete_sent(time: int) -> None:
@@ -148,9 +149,11 @@ def delete_sent(time: int) -> None:
 
 
 FLUSHER: Final[dict[str, Arm]] = {
-    "page read": before(flush.Flusher, "_send"),
+    "page read": before(Pipeline, "publish"),
+    "page under way": after(Pipeline, "publish"),
     "half published": half_published,
     "nothing confirmed": before(Publisher, "_on_content"),
+    "first page confirmed": after(Pipeline, "_settle_oldest"),
     "all confirmed": before(outbox, "delete"),
     "delete sent": delete_sent,
 }
