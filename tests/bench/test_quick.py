@@ -53,7 +53,8 @@ def test_every_part_has_figures(report: dict[str, Any], part: str) -> None:
     assert figures
     for figure in figures:
         assert figure["remark"] or figure["rounds"], figure
-        assert all(value > 0 for value in figure["rounds"] if figure["unit"] != "%"), figure
+        # A short run may need less CPU than the system counts.
+        assert all(value >= 0 for value in figure["rounds"]), figure
 
 
 @pytest.mark.timeout(SECONDS + 60)
