@@ -26,10 +26,10 @@ from swpt_accounts.broker.lost import BrokerLost
 PARTS: dict[str, Callable[[Session], None]] = {
     "throughput": throughput.measure,
     "floor": floor.measure,
+    "latency": latency.measure,
     "against": against.measure,
     "sizes": sizes.measure,
     "backlog": backlog.measure,
-    "latency": latency.measure,
     "fetch_api": fetch_api.measure,
     "memory": memory.measure,
 }

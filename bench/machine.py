@@ -134,7 +134,8 @@ def _memory(group: str, process: psutil.Process) -> ProcessMemory:
         words = process.cmdline()
     name = next((word for word in words[1:] if "_" in word and "/" not in word), "")
     if not name or group != NODE:
-        name = words[0] if group == POSTGRESQL and words else process.name()
+        is_titled = group == POSTGRESQL and words and not words[0].startswith("/")
+        name = words[0] if is_titled else process.name()
     try:
         pss: float | None = process.memory_full_info().pss / _MEGABYTE
     except psutil.AccessDenied:
