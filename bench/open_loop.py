@@ -28,6 +28,12 @@ _PREFETCH_COUNT = 2000
 _ANSWERED_AT_ONCE = 50
 """Few, because answers to all of them go out together."""
 
+_ACKED_AT_ONCE = _PREFETCH_COUNT // 4
+"""Only so many, because each ack goes through the queue's log."""
+
+_REQUEST_PERIOD_SECONDS = 0.002
+"""Requests due within so short a time leave together, as a peer's do that has many."""
+
 _STALL_SECONDS = 60.0
 _SWITCH_SECONDS = 0.0005
 """One thread keeps the others waiting for so long at most."""
@@ -157,9 +163,11 @@ class OpenLoop:
     def _send(self, frames: list[bytes], number: int, stop: int) -> None:
         """From the one of this number on, each when it is due."""
         due, sent = self._due, self.moments.sent
+        next_moment = due[0]
         while number < stop:
-            self._sleep_until(due[number])
+            self._sleep_until(max(due[number], next_moment))
             now = time.monotonic() - self._zero
+            next_moment = now + _REQUEST_PERIOD_SECONDS
             first = number
             while number < stop and due[number] <= now:
                 sent[number] = now
@@ -175,6 +183,7 @@ class OpenLoop:
     def _coordinate(self) -> None:
         consumer = self._consumer
         missing_count = OUTPUTS_PER_TRANSFER * len(self._due)
+        unacked: list[int] = []
         while missing_count:
             deliveries = consumer.take(_ANSWERED_AT_ONCE, _STALL_SECONDS)
             now = time.monotonic() - self._zero
@@ -182,8 +191,11 @@ class OpenLoop:
             answers = [answer for each in deliveries if (answer := self._take(each, now))]
             if answers:
                 self._commits.send(answers)
-            consumer.settle([delivery.tag for delivery in deliveries])
             missing_count -= len(deliveries)
+            unacked += [delivery.tag for delivery in deliveries]
+            if len(unacked) >= _ACKED_AT_ONCE or not missing_count:
+                consumer.settle(unacked)
+                unacked = []
 
     def _take(self, delivery: Delivery, now: float) -> bytes | None:
         """Notes what has come, and returns the answer, if it needs one."""

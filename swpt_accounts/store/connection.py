@@ -15,11 +15,14 @@ SESSION_OPTIONS: Final = (
 LOOK_UPS_ONLY: Final = (
     " -c enable_seqscan=off -c enable_bitmapscan=off"
     " -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+    " -c plan_cache_mode=force_generic_plan"
 )
 """For sessions that only ever look for rows by their keys, a batch at a time.
 
 Right after a start, when a table is small or nobody has counted its rows yet,
 PostgreSQL may prefer to read all of it, and keep to that plan while it grows.
+And since it takes arrays of unknown length to be longer than those it is given,
+it would plan each small batch anew, which takes longer than carrying it out.
 """
 
 # A half-open connection must be noticed within seconds, not after the two
