@@ -28,7 +28,6 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "200",
     "max_wal_size": "4GB",
-    "wal_compression": "on",
     "checkpoint_timeout": "15min",
     "jit": "off",
     "timezone": "UTC",

@@ -9,7 +9,7 @@ import msgspec
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.values import ROOT_CREDITOR_ID, AccountKey
-from swpt_accounts.store.arrays import moments, numbers, truths
+from swpt_accounts.store.arrays import moments, numbers, row_ids, truths
 from swpt_accounts.store.transaction import Transaction
 
 # The columns of `account`, in the order of the fields of `Account`, with
@@ -59,7 +59,7 @@ _LOCK_AND_LOAD: Final[LiteralString] = """
     SELECT account.*
     FROM unnest(%s::bigint[], %s::bigint[]) AS key (debtor_id, creditor_id)
     CROSS JOIN LATERAL (
-        SELECT {columns}
+        SELECT {columns}, ctid::text
         FROM account
         WHERE account.debtor_id = key.debtor_id AND account.creditor_id = key.creditor_id
         FOR NO KEY UPDATE
@@ -87,17 +87,15 @@ _READ_ROOT_CONFIG_DATA: Final[LiteralString] = """
         OFFSET 0
     ) account
 """
+# A locked row stays where it is, so it need not be looked for again. That the key
+# is the same costs nothing to verify; adding zero keeps its index out of it.
 _UPDATE: Final[LiteralString] = """
     UPDATE account
     SET {assignments}
-    FROM unnest(%s::bigint[], %s::bigint[], {arrays})
-        AS new (debtor_id, creditor_id, {columns})
-    CROSS JOIN LATERAL (
-        SELECT ctid AS row_id FROM account
-        WHERE account.debtor_id = new.debtor_id AND account.creditor_id = new.creditor_id
-        OFFSET 0
-    ) found
-    WHERE account.ctid = found.row_id
+    FROM unnest(%s::tid[], %s::bigint[], %s::bigint[], {arrays})
+        AS new (row_id, debtor_id, creditor_id, {columns})
+    WHERE account.ctid = new.row_id
+        AND account.debtor_id + 0 = new.debtor_id AND account.creditor_id + 0 = new.creditor_id
 """
 _COPY: Final[LiteralString] = "COPY account ({columns}) FROM STDIN (FORMAT BINARY)"
 _DELETE: Final[LiteralString] = """
@@ -122,7 +120,7 @@ def _update_statement(columns: dict[str, str]) -> str:
 
 _LOCK_AND_LOAD_ACCOUNTS: Final = _LOCK_AND_LOAD.format(columns=", ".join(COLUMNS))
 _UPDATE_OFTEN: Final = _update_statement(_OFTEN)
-_UPDATE_SELDOM: Final = _update_statement(_SELDOM)
+_UPDATE_ALL: Final = _update_statement(_OFTEN | _SELDOM)
 _COPY_ACCOUNTS: Final = _COPY.format(columns=", ".join(COLUMNS))
 
 _ARRAY_WRITERS: Final[dict[str, Any]] = {
@@ -135,21 +133,33 @@ _ARRAY_WRITERS: Final[dict[str, Any]] = {
     "bytea": list,
 }
 _OFTEN_WRITERS: Final = [(attrgetter(c), _ARRAY_WRITERS[t]) for c, t in _OFTEN.items()]
-_SELDOM_WRITERS: Final = [(attrgetter(c), _ARRAY_WRITERS[t]) for c, t in _SELDOM.items()]
+_ALL_WRITERS: Final = _OFTEN_WRITERS + [
+    (attrgetter(c), _ARRAY_WRITERS[t]) for c, t in _SELDOM.items()
+]
 
-SeldomChanged = tuple[Any, ...]
-"""The values of an account, when it was loaded, of the columns that change seldom."""
+
+class LockedAccount(msgspec.Struct, frozen=True, gc=False):
+    """An account as it was loaded. Its row is locked until the end of the transaction."""
+
+    account: Account
+    row_id: str
+    """Where the row is: its `ctid`."""
+    seldom: tuple[Any, ...]
+    """The values that it had in the columns that change seldom."""
 
 
 def lock_and_load(
     transaction: Transaction, keys: Collection[AccountKey]
-) -> dict[AccountKey, tuple[Account, SeldomChanged]]:
+) -> dict[AccountKey, LockedAccount]:
     """Lock the accounts that exist, in key order, and return them."""
     if not keys:
         return {}
     debtor_ids, creditor_ids = zip(*sorted(keys), strict=True)
     rows = transaction.fetch(_LOCK_AND_LOAD_ACCOUNTS, (numbers(debtor_ids), numbers(creditor_ids)))
-    return {(row[0], row[1]): (Account(*row), row[SELDOM_FIELDS]) for row in rows}
+    return {
+        (row[0], row[1]): LockedAccount(Account(*row[:-1]), row[-1], row[SELDOM_FIELDS])
+        for row in rows
+    }
 
 
 def read_reachable(
@@ -178,13 +188,13 @@ def read_root_config_data(
 def save(
     transaction: Transaction,
     accounts: Iterable[Account],
-    loaded: dict[AccountKey, tuple[Account, SeldomChanged]],
+    locked: dict[AccountKey, LockedAccount],
 ) -> None:
-    """Write accounts, given in key order; `loaded` is what `lock_and_load` returned.
+    """Write accounts, given in key order; `locked` is what `lock_and_load` returned.
 
     New ones are inserted. Raises `Conflict` when another process has inserted
     one of them meanwhile, and `BooksDoNotBalance` when an account that was
-    loaded is not there.
+    locked is not there.
     """
     created: list[Account] = []
     changed: list[Account] = []
@@ -192,28 +202,38 @@ def save(
     for account in accounts:
         if account.is_created:
             created.append(account)
-            continue
-        changed.append(account)
-        before = loaded[account.key][1]
-        if msgspec.structs.astuple(account)[SELDOM_FIELDS] != before:
+        elif msgspec.structs.astuple(account)[SELDOM_FIELDS] == locked[account.key].seldom:
+            changed.append(account)
+        else:
             reconfigured.append(account)
-    if changed:
-        written_count = transaction.execute(_UPDATE_OFTEN, _columns_of(changed, _OFTEN_WRITERS))
-        if written_count != len(changed):
-            raise BooksDoNotBalance(
-                f"{len(changed)} accounts have changed, but {written_count} were written"
-            )
-    if reconfigured:
-        transaction.execute(_UPDATE_SELDOM, _columns_of(reconfigured, _SELDOM_WRITERS))
+    _update(transaction, _UPDATE_OFTEN, _OFTEN_WRITERS, changed, locked)
+    _update(transaction, _UPDATE_ALL, _ALL_WRITERS, reconfigured, locked)
     if created:
         width = len(COLUMNS)
         rows = (msgspec.structs.astuple(account)[:width] for account in created)
         transaction.copy(_COPY_ACCOUNTS, COLUMN_TYPES, rows)
 
 
-def _columns_of(accounts: list[Account], writers: list[tuple[Any, Any]]) -> list[Any]:
-    keys = [numbers(a.debtor_id for a in accounts), numbers(a.creditor_id for a in accounts)]
-    return keys + [write(map(get, accounts)) for get, write in writers]
+def _update(
+    transaction: Transaction,
+    statement: str,
+    writers: list[tuple[Any, Any]],
+    accounts: list[Account],
+    locked: dict[AccountKey, LockedAccount],
+) -> None:
+    if not accounts:
+        return
+    columns = [
+        row_ids(locked[account.key].row_id for account in accounts),
+        numbers(account.debtor_id for account in accounts),
+        numbers(account.creditor_id for account in accounts),
+    ]
+    columns += [write(map(get, accounts)) for get, write in writers]
+    written_count = transaction.execute(statement, columns)
+    if written_count != len(accounts):
+        raise BooksDoNotBalance(
+            f"{len(accounts)} accounts have changed, but {written_count} were written"
+        )
 
 
 def delete(transaction: Transaction, keys: Collection[AccountKey]) -> None:

@@ -28,3 +28,8 @@ def moments(values: Iterable[datetime | None]) -> str:
 def truths(values: Iterable[bool]) -> str:
     """Return the literal of a boolean array."""
     return "{" + ",".join("t" if value else "f" for value in values) + "}"
+
+
+def row_ids(values: Iterable[str]) -> str:
+    """Return the literal of an array of `tid`s, each of which has a comma in it."""
+    return "{" + ",".join(f'"{value}"' for value in values) + "}"

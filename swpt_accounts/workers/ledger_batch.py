@@ -6,7 +6,6 @@ from typing import Final
 
 import msgspec
 
-from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.batch import apply, needs_of
 from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command
@@ -18,14 +17,14 @@ from swpt_accounts.ledger.working_set import WorkingSet
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import accounts, changes, journal, outbox, transfers
-from swpt_accounts.store.accounts import SeldomChanged
+from swpt_accounts.store.accounts import LockedAccount
 from swpt_accounts.store.clock import require_agreement
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
 
 CONFLICTS_MAX: Final = 5
 """So many times a batch is tried again, when other processes were faster."""
 
-LoadedAccounts = dict[AccountKey, tuple[Account, SeldomChanged]]
+LockedAccounts = dict[AccountKey, LockedAccount]
 
 
 class LedgerBatch(msgspec.Struct, frozen=True):
@@ -64,9 +63,9 @@ class LedgerBatch(msgspec.Struct, frozen=True):
     def _apply_once(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
         with self.database.transaction() as transaction:
             now = self._moment(transaction)
-            working_set, loaded = load(transaction, needs, facts, self.realm)
+            working_set, locked = load(transaction, needs, facts, self.realm)
             apply(commands, working_set, self.policy, now)
-            save(transaction, working_set, loaded, now)
+            save(transaction, working_set, locked, now)
 
     def _moment(self, transaction: Transaction) -> datetime:
         """Return the one moment at which all of the batch happens."""
@@ -77,30 +76,30 @@ class LedgerBatch(msgspec.Struct, frozen=True):
 
 def load(
     transaction: Transaction, needs: Needs, facts: Facts, realm: Realm
-) -> tuple[WorkingSet, LoadedAccounts]:
+) -> tuple[WorkingSet, LockedAccounts]:
     """Lock and load what the batch needs.
 
     Every process locks in the same order (prepared transfers, registered
     changes, accounts, each in key order), so that none waits for another one
     that waits for it.
     """
-    locked = transfers.lock_and_load(transaction, needs.transfers | needs.reminders)
+    locked_transfers = transfers.lock_and_load(transaction, needs.transfers | needs.reminders)
     new_changes = changes.register(transaction, needs.changes)
     requested = set(needs.accounts)
     foreign_recipients_count = 0
-    for transfer in locked:
+    for transfer in locked_transfers:
         if transfer.key not in needs.transfers:
             continue
         if realm.contains(transfer.debtor_id, transfer.recipient_creditor_id):
             requested.add((transfer.debtor_id, transfer.recipient_creditor_id))
         else:
             foreign_recipients_count += 1
-    loaded = accounts.lock_and_load(transaction, requested)
+    locked_accounts = accounts.lock_and_load(transaction, requested)
     working_set = WorkingSet(
         needs,
         requested_accounts=requested,
-        accounts=[account for account, _ in loaded.values()],
-        transfers=locked,
+        accounts=[locked.account for locked in locked_accounts.values()],
+        transfers=locked_transfers,
         repeated_transfers=transfers.read_by_coordinator(transaction, needs.coordinator_keys),
         reachable=accounts.read_reachable(transaction, needs.recipients - requested),
         root_config_data=accounts.read_root_config_data(transaction, needs.currencies),
@@ -110,15 +109,15 @@ def load(
         ),
         facts=facts,
     )
-    return working_set, loaded
+    return working_set, locked_accounts
 
 
 def save(
-    transaction: Transaction, working_set: WorkingSet, loaded: LoadedAccounts, now: datetime
+    transaction: Transaction, working_set: WorkingSet, locked: LockedAccounts, now: datetime
 ) -> None:
     """Write what has become of the working set."""
     accounts.delete(transaction, working_set.purged)
-    accounts.save(transaction, working_set.changed_accounts(), loaded)
+    accounts.save(transaction, working_set.changed_accounts(), locked)
     transfers.note_reminders(transaction, working_set.reminded.values())
     transfers.delete(transaction, working_set.removed)
     transfers.insert(transaction, working_set.prepared.values())

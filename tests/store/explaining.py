@@ -13,6 +13,7 @@ class Explaining(Transaction):
 
     def __init__(self, session: psycopg.Connection) -> None:
         super().__init__(session.cursor())
+        self.unexplained = Transaction(session.cursor())
         self.plans: list[dict[str, Any]] = []
 
     def fetch(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swpt_accounts.ledger.account import Account
+from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.values import MAX_INT64, MIN_INT64, AccountKey
 from swpt_accounts.store import accounts
 from swpt_accounts.store.transaction import Conflict, Database
@@ -24,7 +25,7 @@ many = settings(
 
 def load(database: Database, *keys: AccountKey) -> dict[AccountKey, Account]:
     with database.transaction() as transaction:
-        return {k: a for k, (a, _) in accounts.lock_and_load(transaction, keys).items()}
+        return {k: row.account for k, row in accounts.lock_and_load(transaction, keys).items()}
 
 
 def create(database: Database, *created: Account) -> None:
@@ -36,12 +37,21 @@ def create(database: Database, *created: Account) -> None:
 def change(database: Database, changes: dict[AccountKey, dict[str, Any]]) -> None:
     """Load the accounts, change some fields of each, and save them."""
     with database.transaction() as transaction:
-        loaded = accounts.lock_and_load(transaction, changes)
+        locked = accounts.lock_and_load(transaction, changes)
         for key, fields in changes.items():
             for name, value in fields.items():
-                setattr(loaded[key][0], name, value)
-        changed = [loaded[key][0] for key in sorted(loaded)]
-        accounts.save(transaction, changed, loaded)
+                setattr(locked[key].account, name, value)
+        changed = [locked[key].account for key in sorted(locked)]
+        accounts.save(transaction, changed, locked)
+
+
+def save(database: Database, changed: list[Account], row_id: str | None = None) -> None:
+    """Lock the accounts that exist and save all; into that row, if it is given."""
+    with database.transaction() as transaction:
+        locked = accounts.lock_and_load(transaction, [account.key for account in changed])
+        if row_id is not None:
+            locked = {k: msgspec.structs.replace(row, row_id=row_id) for k, row in locked.items()}
+        accounts.save(transaction, changed, locked)
 
 
 def same(observed: Account, expected: Account) -> bool:
@@ -155,9 +165,27 @@ def test_accounts_are_saved_together_or_not_at_all(database: Database) -> None:
     create(database, account)
     changed = msgspec.structs.replace(account, principal=9, config_data="9")
     new = factories.account(is_created=True)
-    with pytest.raises(Conflict), database.transaction() as transaction:
-        accounts.save(transaction, [changed, new], {account.key: (account, ())})
+    with pytest.raises(Conflict):
+        save(database, [changed, new])
     assert same(load(database, account.key)[account.key], account)
+
+
+@pytest.mark.parametrize("config_data", ["", "9"])
+@pytest.mark.parametrize("row_id", ["another's", "(0,9999)", "(4294967294,1)"])
+def test_an_account_is_written_to_its_own_row_or_not_at_all(
+    database: Database, row_id: str, config_data: str
+) -> None:
+    account, other = factories.account(creditor_id=1), factories.account(creditor_id=2)
+    create(database, account, other)
+    if row_id == "another's":
+        with database.transaction() as transaction:
+            row_id = accounts.lock_and_load(transaction, [other.key])[other.key].row_id
+    changed = msgspec.structs.replace(account, principal=9, config_data=config_data)
+    with pytest.raises(BooksDoNotBalance):
+        save(database, [changed], row_id)
+    observed = load(database, account.key, other.key)
+    assert same(observed[account.key], account)
+    assert same(observed[other.key], other)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swpt_accounts.store.arrays import moments, numbers, truths
+from swpt_accounts.store.arrays import moments, numbers, row_ids, truths
 from swpt_accounts.store.transaction import Database
 from tests.store import values
 
-READ_BACK = "SELECT value FROM unnest(%s::{}[]) WITH ORDINALITY AS a (value, n) ORDER BY n"
+READ_BACK = "SELECT {} FROM unnest(%s::{}[]) WITH ORDINALITY AS a (value, n) ORDER BY n"
 EACH: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {
     "int4": (numbers, [-(2**31), -1, 0, 1, 2**31 - 1]),
     "int8": (numbers, values.INTEGERS),
@@ -20,6 +20,7 @@ EACH: dict[str, tuple[Callable[[Any], Any], Sequence[Any]]] = {
     "timestamptz": (moments, values.MOMENTS),
     "bool": (truths, [True, False, True]),
     "text": (list, values.TEXTS),
+    "tid": (row_ids, ["(0,1)", "(4294967294,65535)"]),
     "bytea": (list, [b"", b"\0", b"\\x00", b'"{}"', bytes(range(256))]),
 }
 many = settings(
@@ -29,7 +30,9 @@ many = settings(
 
 def read_back(database: Database, type_: str, array: Any) -> list[Any]:
     with database.transaction() as transaction:
-        return [row[0] for row in transaction.fetch(READ_BACK.format(type_), (array,))]
+        value = "value::text" if type_ == "tid" else "value"
+        read_back = READ_BACK.format(value, type_)
+        return [row[0] for row in transaction.fetch(read_back, (array,))]
 
 
 def same(observed: Sequence[Any], expected: Sequence[Any]) -> bool:
@@ -58,7 +61,7 @@ def test_floats_and_moments_are_exact(
     assert same(read_back(database, "timestamptz", moments(instants)), instants)
 
 
-@pytest.mark.parametrize("type_", EACH)
+@pytest.mark.parametrize("type_", sorted(EACH.keys() - {"tid"}))
 def test_a_copied_row_is_exact(database: Database, session: psycopg.Connection, type_: str) -> None:
     _, extremes = EACH[type_]
     session.execute("DROP TABLE IF EXISTS copied")

@@ -132,27 +132,29 @@ def test_changes_are_registered_in_the_order_of_their_keys(
                     changes.register(transaction, {smaller: NOW})
 
 
-def test_a_locked_account_is_loaded_as_it_was_left(
+def test_a_locked_account_is_loaded_as_it_was_left_and_written_where_it_is(
     make_client: Callable[[str], Database], session: psycopg.Connection
 ) -> None:
     account = factories.account()
     create(make_client("before"), [account])
-    loaded = {}
     process = ThreadPoolExecutor(1)
 
-    def load() -> None:
-        with undone(make_client("worker")) as transaction:
-            loaded.update(accounts.lock_and_load(transaction, [account.key]))
+    def add_one() -> None:
+        with make_client("worker").transaction() as transaction:
+            locked = accounts.lock_and_load(transaction, [account.key])
+            loaded = locked[account.key].account
+            loaded.principal += 1
+            accounts.save(transaction, [loaded], locked)
 
     with process, make_client("obstacle").transaction() as transaction:
         transaction.execute("UPDATE account SET principal = 77", ())
-        running = process.submit(load)
+        running = process.submit(add_one)
         eventually(
             "the worker waits",
             lambda: session.execute(WAITS_FOR_A_LOCK, ("worker",)).fetchone(),
         )
     running.result(60)
-    assert loaded[account.key][0].principal == 77
+    assert session.execute("SELECT principal FROM account").fetchall() == [(78,)]
 
 
 # -- hundreds of batches that all touch the same rows, in opposite orders ---------------

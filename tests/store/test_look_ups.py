@@ -9,7 +9,7 @@ import pytest
 
 from swpt_accounts.store import accounts, transfers
 from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
-from swpt_accounts.store.transaction import Database, Transaction
+from swpt_accounts.store.transaction import Database
 from tests import factories
 from tests.store.explaining import Explaining, nodes_of
 
@@ -25,9 +25,17 @@ TRANSFERS = [
     for n in BATCH
 ]
 ACCOUNTS = [factories.account(creditor_id=n) for n in BATCH]
-LOADED = {a.key: (a, msgspec.structs.astuple(a)[accounts.SELDOM_FIELDS]) for a in ACCOUNTS}
 
-STATEMENTS: dict[str, tuple[Callable[[Transaction], object], str]] = {
+
+def save_accounts(explaining: Explaining, **changes: Any) -> None:
+    """Only the last statement is explained."""
+    locked = accounts.lock_and_load(explaining.unexplained, [a.key for a in ACCOUNTS])
+    changed = [msgspec.structs.replace(row.account, **changes) for row in locked.values()]
+    accounts.save(explaining, changed, locked)
+
+
+# What is done, and the index in which rows are looked up.
+STATEMENTS: dict[str, tuple[Callable[[Explaining], object], str | None]] = {
     "transfers, locked": (lambda t: transfers.lock_and_load(t, TRANSFER_KEYS), PRIMARY_KEY),
     "transfers, deleted": (lambda t: transfers.delete(t, TRANSFER_KEYS), PRIMARY_KEY),
     "transfers, by coordinator": (
@@ -46,7 +54,8 @@ STATEMENTS: dict[str, tuple[Callable[[Transaction], object], str]] = {
         lambda t: accounts.read_reachable(t, [a.key for a in ACCOUNTS]),
         "account_pkey",
     ),
-    "accounts, written": (lambda t: accounts.save(t, ACCOUNTS, LOADED), "account_pkey"),
+    "accounts, written": (save_accounts, None),
+    "accounts, reconfigured": (lambda t: save_accounts(t, config_data="{}"), None),
     "accounts, deleted": (
         lambda t: accounts.delete(t, [a.key for a in ACCOUNTS]),
         "account_pkey",
@@ -105,7 +114,7 @@ def test_each_row_costs_one_look_up_in_the_right_index(
     scans = [node for node in nodes_of(plan) if "Scan" in node["Node Type"]]
     tables = [scan for scan in scans if "Relation Name" in scan]
     indexes = [scan["Index Name"] for scan in tables if scan["Node Type"] != "Tid Scan"]
-    assert indexes == [index_name], _shown(scans)
+    assert indexes == ([index_name] if index_name else []), _shown(scans)
     for scan in tables:
         assert scan["Actual Loops"] == len(BATCH), _shown(scans)
         assert scan.get("Rows Removed by Filter", 0) == 0, _shown(scans)
