@@ -6,7 +6,6 @@ what a late program adds is part of the latency. Started by bench/latency.py.
 
 import gc
 import random
-import sys
 import threading
 import time
 from bisect import bisect_left
@@ -35,9 +34,6 @@ _REQUEST_PERIOD_SECONDS = 0.002
 """Requests due within so short a time leave together, as a peer's do that has many."""
 
 _STALL_SECONDS = 60.0
-_SWITCH_SECONDS = 0.0005
-"""One thread keeps the others waiting for so long at most."""
-
 _HEAD_START_SECONDS = 0.2
 
 
@@ -118,8 +114,7 @@ class OpenLoop:
         self._warm_up_seconds = order.warm_up_seconds
         self._zero = 0.0
         self._consumer = Consumer(order.broker_url, OUTPUT_QUEUE, prefetch_count=_PREFETCH_COUNT)
-        self._requests = _Outlet(order.broker_url)
-        self._commits = _Outlet(order.broker_url)
+        self._outlet = _Outlet(order.broker_url)
         self._read_prepared = msgspec.json.Decoder(Prepared).decode
         self._read_notice = msgspec.json.Decoder(_Notice).decode
 
@@ -127,10 +122,10 @@ class OpenLoop:
         """Returns when all transfers are done. Raises Failed and BrokerLost."""
         started: list[Callable[[], None]] = []
         try:
-            for part in (self._requests, self._commits, self._consumer):
+            for part in (self._outlet, self._consumer):
                 part.start()
                 started.append(part.stop)
-            frames = [self._requests.encode(each) for each in self._messages()]
+            frames = [self._outlet.encode(each) for each in self._messages()]
             gc.collect()
             gc.freeze()
             gc.disable()
@@ -172,7 +167,7 @@ class OpenLoop:
             while number < stop and due[number] <= now:
                 sent[number] = now
                 number += 1
-            self._requests.send(frames[first:number])
+            self._outlet.send(frames[first:number])
 
     def _sleep_until(self, moment: float) -> None:
         while (seconds := self._zero + moment - time.monotonic()) > 0:
@@ -190,7 +185,7 @@ class OpenLoop:
             self._check(deliveries, missing_count)
             answers = [answer for each in deliveries if (answer := self._take(each, now))]
             if answers:
-                self._commits.send(answers)
+                self._outlet.send(answers)
             missing_count -= len(deliveries)
             unacked += [delivery.tag for delivery in deliveries]
             if len(unacked) >= _ACKED_AT_ONCE or not missing_count:
@@ -204,7 +199,7 @@ class OpenLoop:
             prepared = self._read_prepared(delivery.body)
             number = prepared.coordinator_request_id
             self.moments.prepared[number] = now
-            return self._commits.encode(finalize_transfer(prepared, note=str(number)))
+            return self._outlet.encode(finalize_transfer(prepared, note=str(number)))
         if message_type == "AccountTransfer":
             notice = self._read_notice(delivery.body)
             if notice.acquired_amount > 0:
@@ -214,9 +209,8 @@ class OpenLoop:
         return None
 
     def _check(self, deliveries: Sequence[Delivery], missing_count: int) -> None:
-        trouble = self._requests.trouble or self._commits.trouble
-        if trouble is not None:
-            raise Failed(f"The broker does not take a message: {trouble}")
+        if self._outlet.trouble is not None:
+            raise Failed(f"The broker does not take a message: {self._outlet.trouble}")
         if not deliveries:
             raise Failed(
                 f"Of {OUTPUTS_PER_TRANSFER * len(self._due):,} messages from the node"
@@ -239,7 +233,6 @@ def _never_called(*_arguments: object) -> None:
 
 
 def main() -> None:
-    sys.setswitchinterval(_SWITCH_SECONDS)
     loop = OpenLoop(read_order(Order))
     loop.run()
     report(loop.moments)
