@@ -53,7 +53,13 @@ def when_ready(server):
     signal.signal(signal.SIGINT, end)
 
 
-def post_worker_init(_worker):
+def post_fork(_server, _worker):
+    """Keep the word to stop until it can be heard: before its loop runs, uvloop forgets signals."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def post_worker_init(worker):
     """Leave it to the server to tell a worker to stop, also when Ctrl-C reaches both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    worker.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})

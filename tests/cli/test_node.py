@@ -245,3 +245,11 @@ def test_variables_of_gunicorn_are_passed_on_but_do_not_replace_ours() -> None:
         program.wait_for_line("Booting worker", count=2)
         program.process.terminate()
         assert "named" in program.wait_for_line("Shutting down") or program.wait() == 0
+
+
+def test_a_worker_that_is_told_to_stop_while_it_begins_ends_by_itself() -> None:
+    with Program([ENTRYPOINT, "webserver"], {"WEBSERVER_PORT": str(free_port())}) as program:
+        program.wait_for_line("Booting worker")
+        program.process.terminate()
+        assert program.wait() == 0
+        assert any("Worker shutting down" in line for line in program.lines)
