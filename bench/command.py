@@ -91,7 +91,7 @@ def _session(options: Options, progress: Progress) -> Iterator[Session]:
 def _software(node: Node) -> dict[str, str]:
     connection = pika.BlockingConnection(pika.URLParameters(node.broker_url))
     try:
-        properties = connection._impl.server_properties or {}  # noqa: SLF001
+        properties = connection._impl.server_properties or {}  # noqa: SLF001 - no other way to them
         version = properties.get("version", b"")
     finally:
         connection.close()

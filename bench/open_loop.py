@@ -28,7 +28,7 @@ _ANSWERED_AT_ONCE = 50
 """Few, because answers to all of them go out together."""
 
 _ACKED_AT_ONCE = _PREFETCH_COUNT // 4
-"""Only so many, because each ack goes through the queue's log."""
+"""Many, because each ack goes through the queue's log, but not all that may be here."""
 
 _REQUEST_PERIOD_SECONDS = 0.002
 """Requests due within so short a time leave together, as a peer's do that has many."""
@@ -158,7 +158,7 @@ class OpenLoop:
     def _send(self, frames: list[bytes], number: int, stop: int) -> None:
         """From the one of this number on, each when it is due."""
         due, sent = self._due, self.moments.sent
-        next_moment = due[0]
+        next_moment = -self._warm_up_seconds
         while number < stop:
             self._sleep_until(max(due[number], next_moment))
             now = time.monotonic() - self._zero

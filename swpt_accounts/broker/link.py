@@ -20,7 +20,7 @@ READ_BYTES_MAX: Final = 65_536
 """So much is read at once; pika's 4,096 bytes hold only some six messages."""
 
 
-class Link(SelectConnection):  # type: ignore[misc]
+class Link(SelectConnection):  # type: ignore[misc]  # pika has no types
     """A connection that hands over messages and confirms as lists, as they come."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Link(SelectConnection):  # type: ignore[misc]
         self._terminate_stream(AMQPConnectionError("dropped by this process"))
 
     def _proto_connection_made(self, transport: Any) -> None:
-        transport._MAX_RECV_BYTES = READ_BYTES_MAX  # noqa: SLF001
+        transport._MAX_RECV_BYTES = READ_BYTES_MAX  # noqa: SLF001 - pika offers no setting for it
         super()._proto_connection_made(transport)
 
     def _on_data_available(self, data_in: bytes) -> None:

@@ -217,7 +217,7 @@ class Publication:
         try:
             self._publisher._wait(self._page)  # noqa: SLF001 - the other half of the same thing
         finally:
-            self._publisher._forget(self._page)  # noqa: SLF001
+            self._publisher._forget(self._page)  # noqa: SLF001 - the same
         published = iter(self._page.outcomes())
         return [self._refused.get(index) or next(published) for index in range(self._count)]
 

@@ -42,6 +42,7 @@ def all_programs(configuration: Path) -> None:
 
 
 def _supervise(configuration: Path) -> None:
+    # supervisor has no types, so mypy knows nothing of what is imported or derived from it.
     from supervisor.loggers import Handler, Logger  # type: ignore[import-untyped]
     from supervisor.options import ServerOptions  # type: ignore[import-untyped]
     from supervisor.supervisord import go  # type: ignore[import-untyped]

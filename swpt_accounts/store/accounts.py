@@ -50,7 +50,7 @@ COLUMNS: Final = (*_KEY, *_OFTEN, *_SELDOM)
 COLUMN_TYPES: Final = ("int8", "int8", "date", *_OFTEN.values(), *_SELDOM.values())
 SELDOM_FIELDS: Final = slice(len(_KEY) + len(_OFTEN), len(COLUMNS))
 
-# In all statements here, each row is found by an index look-up of its own, in the
+# In these statements, each row is found by an index look-up of its own, in the
 # order of the keys, which no join order that the planner may choose can change:
 # a subquery with FOR UPDATE or OFFSET stays a subquery. What the planner
 # believes about the size of a table may be very wrong while the table grows,
@@ -148,9 +148,10 @@ class LockedAccount(msgspec.Struct, frozen=True, gc=False):
     """The values that it had in the columns that change seldom."""
 
 
-def lock_and_load(
-    transaction: Transaction, keys: Collection[AccountKey]
-) -> dict[AccountKey, LockedAccount]:
+LockedAccounts = dict[AccountKey, LockedAccount]
+
+
+def lock_and_load(transaction: Transaction, keys: Collection[AccountKey]) -> LockedAccounts:
     """Lock the accounts that exist, in key order, and return them."""
     if not keys:
         return {}
@@ -188,7 +189,7 @@ def read_root_config_data(
 def save(
     transaction: Transaction,
     accounts: Iterable[Account],
-    locked: dict[AccountKey, LockedAccount],
+    locked: LockedAccounts,
 ) -> None:
     """Write accounts, given in key order; `locked` is what `lock_and_load` returned.
 
@@ -219,7 +220,7 @@ def _update(
     statement: str,
     writers: list[tuple[Any, Any]],
     accounts: list[Account],
-    locked: dict[AccountKey, LockedAccount],
+    locked: LockedAccounts,
 ) -> None:
     if not accounts:
         return

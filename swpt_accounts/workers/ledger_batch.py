@@ -12,19 +12,16 @@ from swpt_accounts.ledger.commands import Command
 from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.policy import Policy
-from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.ledger.working_set import WorkingSet
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import accounts, changes, journal, outbox, transfers
-from swpt_accounts.store.accounts import LockedAccount
+from swpt_accounts.store.accounts import LockedAccounts
 from swpt_accounts.store.clock import require_agreement
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
 
 CONFLICTS_MAX: Final = 5
 """So many times a batch is tried again, when other processes were faster."""
-
-LockedAccounts = dict[AccountKey, LockedAccount]
 
 
 class LedgerBatch(msgspec.Struct, frozen=True):

@@ -38,6 +38,17 @@ IDLE = {
     "CHORES_BROKER_PROCESSES": "0",
     "FLUSH_PROCESSES": "0",
 }
+SLOW_TO_LOAD = textwrap.dedent("""
+    import sys, time
+
+    class Slow:
+        def find_spec(name, path=None, target=None):
+            if name == "swpt_accounts.asgi":
+                print("the application is being loaded", flush=True)
+                time.sleep(1)
+
+    sys.meta_path.insert(0, Slow)
+""")
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
@@ -247,9 +258,11 @@ def test_variables_of_gunicorn_are_passed_on_but_do_not_replace_ours() -> None:
         assert "named" in program.wait_for_line("Shutting down") or program.wait() == 0
 
 
-def test_a_worker_that_is_told_to_stop_while_it_begins_ends_by_itself() -> None:
-    with Program([ENTRYPOINT, "webserver"], {"WEBSERVER_PORT": str(free_port())}) as program:
-        program.wait_for_line("Booting worker")
+def test_a_worker_that_is_told_to_stop_while_it_begins_ends_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_TO_LOAD)
+    environment = {"WEBSERVER_PORT": str(free_port()), "PYTHONPATH": str(tmp_path)}
+    with Program([ENTRYPOINT, "webserver"], environment) as program:
+        program.wait_for_line("the application is being loaded")
         program.process.terminate()
         assert program.wait() == 0
         assert any("Worker shutting down" in line for line in program.lines)
