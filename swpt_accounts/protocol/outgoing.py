@@ -17,6 +17,9 @@ from swpt_accounts.protocol.routing import (
 
 APP_ID: Final = "swpt_accounts"
 
+FORWARDED_HEADER: Final = "forwarded"
+"""Says that an accounting authority has found the message in the wrong queue, and sent it on."""
+
 LANES_PER_MESSAGE_TYPE: Final = 8
 """So many flushers can share the messages of one type."""
 
@@ -40,6 +43,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     coordinator_id: int | None
     origin_creditor_id: int
     body: bytes
+    is_forwarded: bool = False
 
 
 def lanes_of(message_type: str) -> range:
@@ -78,6 +82,8 @@ def headers(
     creditor_id: int,
     coordinator_type: str | None,
     coordinator_id: int | None,
+    *,
+    is_forwarded: bool = False,
 ) -> dict[str, HeaderValue]:
     """Return the AMQP headers of a message (protocol.rst, AMQP)."""
     values: dict[str, HeaderValue] = {
@@ -88,6 +94,8 @@ def headers(
     if coordinator_type is not None and coordinator_id is not None:
         values["coordinator-id"] = coordinator_id
         values["coordinator-type"] = coordinator_type
+    if is_forwarded:
+        values[FORWARDED_HEADER] = True
     return values
 
 

@@ -30,6 +30,7 @@ _COLUMN_TYPES: Final = (
     "int8",
     "int8",
     "bytea",
+    "bool",
     "timestamptz",
 )
 _COLUMN_LIST: Final = ", ".join(_MESSAGE_COLUMNS)

@@ -173,6 +173,7 @@ def to_amqp(message: OutgoingMessage) -> Message:
                 message.creditor_id,
                 message.coordinator_type,
                 message.coordinator_id,
+                is_forwarded=message.is_forwarded,
             ),
         ),
         mandatory=message.mandatory,

@@ -14,15 +14,18 @@ from swpt_accounts.store.models.movements import (
     change_id_seq,
 )
 from swpt_accounts.store.models.scans import ScanRow
+from swpt_accounts.store.models.waiting import ParkedMessageRow, WaitingMessageRow
 
 __all__ = [
     "AccountRow",
     "JournalRow",
     "OutboxRow",
+    "ParkedMessageRow",
     "PreparedTransferRow",
     "RegisteredBalanceChangeRow",
     "ScanRow",
     "UndeliveredMessageRow",
+    "WaitingMessageRow",
     "change_id_seq",
     "db",
 ]

@@ -22,6 +22,22 @@ SHORT_LIVED_ROWS = {
     "autovacuum_analyze_scale_factor": "0.1",
 }
 
+# What a split does with the rows of a table, declared in the `info` of its model.
+
+
+def owned_by(*columns: str) -> dict[str, object]:
+    """Return the mark of a table whose rows belong to the account that these columns name.
+
+    After a split, the row stays with the shard that keeps the account.
+    """
+    return {"owner": columns}
+
+
+def kept_by_all() -> dict[str, object]:
+    """Return the mark of a table whose rows belong to no account: both shards keep them."""
+    return {"owner": None}
+
+
 # Marks a column that only the version before this one reads and writes. It is
 # to be dropped when that one cannot be running any more.
 UNUSED = {"is_unused": True}

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column as column
 
-from swpt_accounts.store.models.base import SHORT_LIVED_ROWS, TIMESTAMP, db
+from swpt_accounts.store.models.base import FALSE, SHORT_LIVED_ROWS, TIMESTAMP, db
 
 
 class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
@@ -36,6 +36,11 @@ class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
     )
     body: Mapped[bytes] = column(sa.LargeBinary)
     inserted_at: Mapped[datetime] = column(TIMESTAMP)
+    is_forwarded: Mapped[bool] = column(
+        sa.Boolean,
+        server_default=FALSE,
+        comment="A message of another shard that is sent on, with a header telling so.",
+    )
 
     __table_args__: tuple[Any, ...] = (
         {
@@ -69,6 +74,9 @@ class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
     reason: Mapped[str] = column(sa.Text, comment="Why the broker would not take it, last time.")
     attempts_count: Mapped[int] = column(sa.Integer)
     next_attempt_at: Mapped[datetime] = column(TIMESTAMP)
+    is_forwarded: Mapped[bool] = column(
+        sa.Boolean, server_default=FALSE, comment="As it was in the outbox."
+    )
 
     __table_args__: tuple[Any, ...] = (
         sa.Index("undelivered_message_next_attempt_at_idx", "next_attempt_at"),
