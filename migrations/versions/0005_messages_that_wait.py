@@ -68,6 +68,7 @@ INDEXES = (
     CREATE INDEX waiting_message_awaited_hash_idx ON waiting_message (awaited_hash, next_attempt_at)
     WHERE awaited_hash IS NOT NULL
     """,
+    "CREATE INDEX parked_message_kind_id_idx ON parked_message (kind, id)",
     """
     CREATE UNIQUE INDEX parked_message_key ON parked_message
     (kind, debtor_id, creditor_id, message_type, body_sha256) WHERE kind <> 'dead_letter'
@@ -89,7 +90,7 @@ COLUMN_COMMENTS = {
     "waiting_message.next_attempt_at": "Not before this moment, and with an `awaited_hash` not"
     " before that shard answers either.",
     "parked_message.kind": "`misrouted`: of another shard, to be sent on. `came_back`: was sent on"
-    " and came again. `out_of_balance`: would have created or destroyed money. `dead_letter`: the"
+    " and came again. `failed`: alone could not be applied. `dead_letter`: the"
     " stream of dead letters would not take it.",
     "parked_message.body_sha256": "Of the whole body, also where only its beginning was kept.",
     "parked_message.queue": "Of a dead letter: the stream that it is for.",

@@ -27,6 +27,7 @@ from swpt_accounts.cli.preparing import (
 )
 from swpt_accounts.cli.scanning import SCAN_COMMANDS
 from swpt_accounts.cli.settings_table import settings_command
+from swpt_accounts.cli.waiting import parked_messages, waiting_messages
 
 
 @click.group(context_settings={"max_content_width": 100})
@@ -47,6 +48,8 @@ for _command in (
     consume_chore_messages,
     *SCAN_COMMANDS,
     dead_letters,
+    parked_messages,
+    waiting_messages,
     subscribe,
     unsubscribe,
     delete_queue,

@@ -9,8 +9,10 @@ import msgspec
 from swpt_accounts.ledger.commands import PendingBalanceChange
 from swpt_accounts.ledger.events import Event
 from swpt_accounts.protocol.routing import (
+    ACCOUNTS_IN,
     COORDINATOR_MESSAGE_TYPES,
     MESSAGE_TYPES,
+    account_key,
     destination,
     is_mandatory,
 )
@@ -73,6 +75,28 @@ def encode(event: Event) -> OutgoingMessage:
         coordinator_id=event.coordinator_id if has_coordinator else None,  # type: ignore[union-attr]
         origin_creditor_id=origin_creditor_id,
         body=_ENCODER.encode(_document(event, message_type)),
+    )
+
+
+def sent_on(message_type: str, debtor_id: int, creditor_id: int, body: bytes) -> OutgoingMessage:
+    """Return a message that was found in the wrong queue, on its way to the account's shard.
+
+    It travels in the lanes of the type that goes there anyway.
+    """
+    lanes = lanes_of(PendingBalanceChange.__name__)
+    return OutgoingMessage(
+        lane=lanes[(debtor_id + creditor_id) % LANES_PER_MESSAGE_TYPE],
+        exchange=ACCOUNTS_IN,
+        routing_key=account_key(debtor_id, creditor_id),
+        mandatory=True,
+        message_type=message_type,
+        debtor_id=debtor_id,
+        creditor_id=creditor_id,
+        coordinator_type=None,
+        coordinator_id=None,
+        origin_creditor_id=creditor_id,
+        body=body,
+        is_forwarded=True,
     )
 
 

@@ -7,10 +7,9 @@ from typing import Any, Final, LiteralString
 import msgspec
 
 from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.values import ROOT_CREDITOR_ID, AccountKey
 from swpt_accounts.store.arrays import moments, numbers, row_ids, truths
-from swpt_accounts.store.transaction import Transaction
+from swpt_accounts.store.transaction import StoreDefect, Transaction
 
 # The columns of `account`, in the order of the fields of `Account`, with
 # their types: the key, what changes with every transfer, what changes seldom.
@@ -194,8 +193,8 @@ def save(
     """Write accounts, given in key order; `locked` is what `lock_and_load` returned.
 
     New ones are inserted. Raises `Conflict` when another process has inserted
-    one of them meanwhile, and `BooksDoNotBalance` when an account that was
-    locked is not there.
+    one of them meanwhile, and `StoreDefect` when an account that was locked is
+    not there.
     """
     created: list[Account] = []
     changed: list[Account] = []
@@ -232,7 +231,7 @@ def _update(
     columns += [write(map(get, accounts)) for get, write in writers]
     written_count = transaction.execute(statement, columns)
     if written_count != len(accounts):
-        raise BooksDoNotBalance(
+        raise StoreDefect(
             f"{len(accounts)} accounts have changed, but {written_count} were written"
         )
 

@@ -1,8 +1,8 @@
 """Begin, commit, roll back; and what a driver's error means for the batch."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors
@@ -18,13 +18,32 @@ class Conflict(Exception):
     """Another process was faster (a deadlock, a row inserted twice): try the batch again."""
 
 
+class Blocked(DatabaseUnavailable):
+    """Somebody has kept a lock for longer than it is waited for; all else is fine."""
+
+
+class StoreDefect(Exception):
+    """What was written is not what had to be written: a defect of this program, not of a message.
+
+    Nothing of it is committed.
+    """
+
+
+BATCH_SESSION: Final = f"{LOOK_UPS_ONLY} -c lock_timeout=1s -c statement_timeout=10s"
+"""For sessions that apply batches: whoever holds a row must not stop those who don't need it, and
+a process that is frozen in the middle of a statement must let go. (A commit is no statement that
+times out: PostgreSQL stops that clock before it commits.)"""
+
+
 class Transaction:
     """The statements of one transaction. Made by `Database.transaction`."""
 
     def __init__(self, cursor: psycopg.Cursor) -> None:
         self._cursor = cursor
 
-    def fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def fetch(
+        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
         return self._cursor.execute(statement, parameters, binary=True).fetchall()
 
@@ -43,16 +62,20 @@ class Transaction:
 class Database:
     """One connection, opened when it is first needed, and again after it was lost."""
 
-    def __init__(self, postgres_url: str, *, application_name: str) -> None:
+    def __init__(
+        self, postgres_url: str, *, application_name: str, session_options: str = ""
+    ) -> None:
+        """`session_options` are added to those of every session that applies batches."""
         self._postgres_url = postgres_url
         self._application_name = application_name
+        self._session_options = BATCH_SESSION + session_options
         self._connection: psycopg.Connection | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Commit when the block ends, roll back when it raises.
 
-        Raises `DatabaseUnavailable` and `Conflict`. A commit whose answer was
+        Raises `DatabaseUnavailable`, `Conflict` and `Blocked`. A commit whose answer was
         lost is `DatabaseUnavailable` too: it may have happened, which is why
         every command may be applied again.
         """
@@ -61,6 +84,8 @@ class Database:
                 connection = self._connected()
                 with connection.transaction(), connection.cursor() as cursor:
                     yield Transaction(cursor)
+        except Blocked:
+            raise
         except DatabaseUnavailable:
             # A server that has become a standby answers, but not this one.
             self.close()
@@ -72,7 +97,7 @@ class Database:
                 self._postgres_url,
                 application_name=self._application_name,
                 autocommit=True,
-                session_options=LOOK_UPS_ONLY,
+                session_options=self._session_options,
             )
         return self._connection
 
@@ -97,6 +122,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except _CONFLICTS as error:
         raise Conflict(_text(error)) from error
+    except errors.LockNotAvailable as error:
+        raise Blocked(_text(error)) from error
     except _FAULTS_OF_DATA:
         raise
     except psycopg.Error as error:

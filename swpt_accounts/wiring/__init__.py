@@ -17,6 +17,13 @@ from swpt_accounts.wiring.preparation import (
     unsubscribe,
 )
 from swpt_accounts.wiring.upkeep import consume_chores, scan
+from swpt_accounts.wiring.waiting import (
+    count_parked,
+    drop_parked,
+    read_parked,
+    send_parked,
+    summarize_waiting,
+)
 
 __all__ = [
     "await_migrations",
@@ -24,14 +31,19 @@ __all__ = [
     "configure_database",
     "consume_chores",
     "consume_messages",
+    "count_parked",
     "delete_queue",
+    "drop_parked",
     "flush",
     "list_dead_letters",
     "make_web_app",
     "policy_of",
+    "read_parked",
     "scan",
     "send_back_dead_letters",
+    "send_parked",
     "subscribe",
+    "summarize_waiting",
     "unsubscribe",
     "utc_now",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from swpt_accounts.wiring.parts import (
     CONFIRM_TIMEOUT_SECONDS,
     make_consumption,
+    make_dead_letter_office,
     make_fetch_client,
     policy_of,
     realm_of,
@@ -29,22 +30,35 @@ def consume_messages(
     settings: "Settings", *, url: str, queue: str, processes: int, prefetch_count: int
 ) -> int:
     """Apply the protocol's messages until stopped; `prefetch_count` is the largest batch."""
+    from swpt_accounts.store.connection import HOLDS_LOCKS
     from swpt_accounts.store.transaction import Database
     from swpt_accounts.workers import supervisor
     from swpt_accounts.workers.intake import MessageIntake
     from swpt_accounts.workers.ledger_batch import LedgerBatch
+    from swpt_accounts.workers.parking import Parking
     from swpt_accounts.workers.stopping import Stopping
+    from swpt_accounts.workers.waiting_room import WaitingRoom
 
     def work(stopping: Stopping) -> None:
         spare_the_garbage_collector()
-        database = Database(settings.postgres_url, application_name="consume_messages")
+        database = Database(
+            settings.postgres_url,
+            application_name="consume_messages",
+            session_options=HOLDS_LOCKS,
+        )
         ledger_batch = LedgerBatch(
             database, realm_of(settings), policy_of(settings), utc_now, _CLOCK_SKEW_MAX
         )
         fetch_client = make_fetch_client(settings)
-        intake = MessageIntake(ledger_batch, fetch_client.gather)
+        office = make_dead_letter_office(url, queue)
+        intake = MessageIntake(
+            ledger_batch,
+            fetch_client,
+            Parking(database, office, utc_now),
+            WaitingRoom(database, fetch_client, utc_now),
+        )
         try:
-            make_consumption(url, queue, intake.handle, prefetch_count).run(stopping)
+            make_consumption(url, intake, office, prefetch_count).run(stopping)
         finally:
             fetch_client.close()
             database.close()

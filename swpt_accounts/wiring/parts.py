@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from swpt_accounts.protocol.sharding import Realm
     from swpt_accounts.settings import Settings
     from swpt_accounts.web.fetch_client import FetchClient
-    from swpt_accounts.workers.consume import Consumption, Handle
+    from swpt_accounts.workers.consume import Consumption, Intake
+    from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
 
 # While one batch is being applied, the next one is on its way.
 _PREFETCHED_BATCHES = 2
@@ -70,22 +71,30 @@ def make_fetch_client(settings: "Settings") -> "FetchClient":
     )
 
 
-def make_consumption(url: str, queue: str, handle: "Handle", batch_size_max: int) -> "Consumption":
-    """Return what takes batches from the queue and buries what cannot be applied."""
-    from swpt_accounts.broker.consumer import Consumer
+def make_dead_letter_office(url: str, queue: str) -> "DeadLetterOffice":
+    """Return where deliveries go that can never be applied."""
     from swpt_accounts.broker.publisher import Publisher
-    from swpt_accounts.workers.consume import Consumption
     from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+
+    return DeadLetterOffice(
+        lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS),
+        utc_now,
+        queue=queue,
+    )
+
+
+def make_consumption(
+    url: str, intake: "Intake", office: "DeadLetterOffice", batch_size_max: int
+) -> "Consumption":
+    """Return what takes batches from the office's queue and buries what cannot be applied."""
+    from swpt_accounts.broker.consumer import Consumer
+    from swpt_accounts.workers.consume import Consumption
 
     window = min(_PREFETCHED_BATCHES * batch_size_max, _PREFETCH_COUNT_MAX)
     return Consumption(
-        lambda: Consumer(url, queue, prefetch_count=window),
-        handle,
-        DeadLetterOffice(
-            lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS),
-            utc_now,
-            queue=queue,
-        ),
+        lambda: Consumer(url, office.queue, prefetch_count=window),
+        intake,
+        office,
         batch_size_max=batch_size_max,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from swpt_accounts.wiring.parts import (
     CONFIRM_TIMEOUT_SECONDS,
     make_consumption,
+    make_dead_letter_office,
     make_fetch_client,
     policy_of,
     realm_of,
@@ -48,7 +49,8 @@ def consume_chores(
             )
         )
         try:
-            make_consumption(url, queue, intake.handle, prefetch_count).run(stopping)
+            office = make_dead_letter_office(url, queue)
+            make_consumption(url, intake, office, prefetch_count).run(stopping)
         finally:
             database.close()
 

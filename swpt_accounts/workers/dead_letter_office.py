@@ -35,7 +35,7 @@ class DeadLetterOffice:
 
     def bury(
         self, rejected: Sequence[tuple[Delivery, str]]
-    ) -> tuple[list[Delivery], list[Delivery]]:
+    ) -> tuple[list[Delivery], list[tuple[Delivery, str]]]:
         """Publish the deliveries with their reasons.
 
         Returns those that are stored safely, and those that could not be, which
@@ -50,15 +50,15 @@ class DeadLetterOffice:
         except BrokerLost as error:
             logger.error("%d dead letters cannot be published: %s", len(letters), error)
             self.close()
-            return [], [delivery for delivery, _ in rejected]
+            return [], list(rejected)
         buried: list[Delivery] = []
-        kept: list[Delivery] = []
+        kept: list[tuple[Delivery, str]] = []
         failures: Counter[str] = Counter()
-        for (delivery, _), outcome in zip(rejected, outcomes, strict=True):
+        for (delivery, reason), outcome in zip(rejected, outcomes, strict=True):
             if outcome.verdict is Verdict.CONFIRMED:
                 buried.append(delivery)
             else:
-                kept.append(delivery)
+                kept.append((delivery, reason))
                 failures[outcome.reason] += 1
         for text, count in failures.items():
             logger.error("%d dead letters were not taken by the broker: %s", count, text)

@@ -1,6 +1,6 @@
 """One batch, one transaction: load, apply, save rows and outbox, commit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,13 +15,42 @@ from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.working_set import WorkingSet
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.store import accounts, changes, journal, outbox, transfers
+from swpt_accounts.store import accounts, changes, journal, outbox, parked, transfers, waiting
 from swpt_accounts.store.accounts import LockedAccounts
 from swpt_accounts.store.clock import require_agreement
+from swpt_accounts.store.parked import Parked
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
+from swpt_accounts.store.waiting import Wait, WaitingKey
 
 CONFLICTS_MAX: Final = 5
 """So many times a batch is tried again, when other processes were faster."""
+
+
+class Aside(msgspec.Struct):
+    """What a batch does with messages besides applying them, in the same transaction.
+
+    `taken` are waiting messages that it applies: they are forgotten. `waits`
+    are written down, or put back if they were taken from there. `parked` wait
+    for an operator; those of them that had waited are among `taken`.
+    """
+
+    taken: list[WaitingKey] = []
+    waits: list[Wait] = []
+    parked: list[Parked] = []
+
+    @property
+    def locked_keys(self) -> set[WaitingKey]:
+        """The waiting messages that nobody else may take meanwhile."""
+        again = (wait.message.key for wait in self.waits if wait.message.attempts_count)
+        return {*self.taken, *again}
+
+
+class TakenByOthers(Exception):
+    """Waiting messages that were taken are somebody else's, or gone: they must not be applied."""
+
+    def __init__(self, keys: Collection[WaitingKey]) -> None:
+        super().__init__(f"{len(keys)} waiting messages were taken by another process")
+        self.keys = frozenset(keys)
 
 
 class LedgerBatch(msgspec.Struct, frozen=True):
@@ -42,27 +71,43 @@ class LedgerBatch(msgspec.Struct, frozen=True):
         """Return what the commands have to know."""
         return needs_of(commands, self.realm.contains, self.policy)
 
-    def apply(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
+    def apply(
+        self,
+        commands: Sequence[Command | Chore],
+        needs: Needs,
+        facts: Facts,
+        aside: Aside | None = None,
+    ) -> None:
         """Apply the commands and write the outcome; all of it is committed, or nothing.
 
-        Raises `DatabaseUnavailable`, `Conflict` (when it goes on after several
-        attempts), or whatever a command that cannot be applied makes fail.
+        Raises `DatabaseUnavailable`, `Blocked`, `Conflict` (when it goes on after
+        several attempts), `TakenByOthers`, or whatever a command that cannot be
+        applied makes fail.
         """
         for attempt in range(1, 1 + CONFLICTS_MAX):
             try:
-                self._apply_once(commands, needs, facts)
+                self._apply_once(commands, needs, facts, aside or Aside())
             except Conflict:
                 if attempt == CONFLICTS_MAX:
                     raise
             else:
                 return
 
-    def _apply_once(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
+    def _apply_once(
+        self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts, aside: Aside
+    ) -> None:
         with self.database.transaction() as transaction:
             now = self._moment(transaction)
+            take(transaction, aside)
             working_set, locked = load(transaction, needs, facts, self.realm)
             apply(commands, working_set, self.policy, now)
             save(transaction, working_set, locked, now)
+            set_aside(transaction, aside, now)
+
+    def require_usable(self) -> None:
+        """Raise `DatabaseUnavailable` or `TimeUncertain` unless a batch can be applied now."""
+        with self.database.transaction() as transaction:
+            self._moment(transaction)
 
     def _moment(self, transaction: Transaction) -> datetime:
         """Return the one moment at which all of the batch happens."""
@@ -71,14 +116,32 @@ class LedgerBatch(msgspec.Struct, frozen=True):
         return require_agreement(transaction, self.clock, self.clock_skew_max)
 
 
+def take(transaction: Transaction, aside: Aside) -> None:
+    """Lock the waiting messages that the batch is about; `TakenByOthers` if not all are there.
+
+    They come before everything else that is locked.
+    """
+    keys = aside.locked_keys
+    if keys and (missing := keys - waiting.lock(transaction, keys)):
+        raise TakenByOthers(missing)
+
+
+def set_aside(transaction: Transaction, aside: Aside, now: datetime) -> None:
+    """Write what becomes of the messages. Whoever waits for such a row, waits for nothing else."""
+    waiting.delete(transaction, aside.taken)
+    waiting.put_back(transaction, [w for w in aside.waits if w.message.attempts_count])
+    waiting.insert(transaction, [w for w in aside.waits if not w.message.attempts_count], now)
+    parked.insert(transaction, aside.parked, now)
+
+
 def load(
     transaction: Transaction, needs: Needs, facts: Facts, realm: Realm
 ) -> tuple[WorkingSet, LockedAccounts]:
     """Lock and load what the batch needs.
 
-    Every process locks in the same order (prepared transfers, registered
-    changes, accounts, each in key order), so that none waits for another one
-    that waits for it.
+    Every process locks in the same order (waiting messages, prepared transfers,
+    registered changes, accounts, each in key order), so that none waits for
+    another one that waits for it.
     """
     locked_transfers = transfers.lock_and_load(transaction, needs.transfers | needs.reminders)
     new_changes = changes.register(transaction, needs.changes)

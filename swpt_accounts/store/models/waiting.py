@@ -75,7 +75,7 @@ class ParkedMessageRow(db.Model):  # type: ignore[name-defined,misc]
     kind: Mapped[str] = column(
         sa.Text,
         comment="`misrouted`: of another shard, to be sent on. `came_back`: was sent on and came"
-        " again. `out_of_balance`: would have created or destroyed money. `dead_letter`: the"
+        " again. `failed`: alone could not be applied. `dead_letter`: the"
         " stream of dead letters would not take it.",
     )
     reason: Mapped[str] = column(sa.Text)
@@ -95,6 +95,7 @@ class ParkedMessageRow(db.Model):  # type: ignore[name-defined,misc]
     parked_at: Mapped[datetime] = column(TIMESTAMP)
 
     __table_args__: tuple[Any, ...] = (
+        sa.Index("parked_message_kind_id_idx", "kind", "id"),
         sa.Index(
             "parked_message_key",
             "kind",
