@@ -89,28 +89,36 @@ class Isolation:
     ) -> None:
         if not received and not fallback.is_pending:
             return
-        try:
-            self._ledger_batch.apply(
-                [r.command for r in received],
-                self._needs_of(received),
-                facts,
-                fallback.aside(received),
-            )
-        except TakenByOthers as taken:
-            fallback.forget(taken.keys)
-            ours = [r for r in received if r.waited is None or r.waited.key not in taken.keys]
-            self._apply(ours, facts, fallback, settled)
-        except Blocked as error:
-            self._apply_what_is_free(received, facts, fallback, settled, error)
-        except (DatabaseUnavailable, TimeUncertain, StoreDefect):
-            raise
-        except Exception as error:  # noqa: BLE001 - it is found out whose fault that is
-            self._isolate(received, facts, fallback, settled, error)
-        else:
+        error = self._attempt(received, facts, fallback)
+        if error is None:
             if received:
                 self._failures_in_row = 0
             fallback.written()
             settled.accept(received)
+        elif isinstance(error, TakenByOthers):
+            fallback.forget(error.keys)
+            ours = [r for r in received if r.waited is None or r.waited.key not in error.keys]
+            self._apply(ours, facts, fallback, settled)
+        elif isinstance(error, Blocked):
+            self._apply_what_is_free(received, facts, fallback, settled, error)
+        else:
+            self._isolate(received, facts, fallback, settled, error)
+
+    def _attempt(
+        self, received: Sequence[Received], facts: Facts, fallback: Fallback
+    ) -> Exception | None:
+        """Apply all of the messages, or none; return what may be the fault of one of them."""
+        commands = [r.command for r in received]
+        needs = self._ledger_batch.needs_of(commands)
+        try:
+            self._ledger_batch.apply(commands, needs, facts, fallback.aside(received))
+        except Blocked as error:
+            return error
+        except (DatabaseUnavailable, TimeUncertain, StoreDefect):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is found out whose fault that is
+            return error
+        return None
 
     def _apply_what_is_free(
         self,

@@ -20,6 +20,7 @@ from swpt_accounts.store.accounts import LockedAccounts
 from swpt_accounts.store.clock import require_agreement
 from swpt_accounts.store.parked import Parked
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
+from swpt_accounts.store.usable import require_usable
 from swpt_accounts.store.waiting import Wait, WaitingKey
 
 CONFLICTS_MAX: Final = 5
@@ -107,6 +108,7 @@ class LedgerBatch(msgspec.Struct, frozen=True):
     def require_usable(self) -> None:
         """Raise `DatabaseUnavailable` or `TimeUncertain` unless a batch can be applied now."""
         with self.database.transaction() as transaction:
+            require_usable(transaction)
             self._moment(transaction)
 
     def _moment(self, transaction: Transaction) -> datetime:

@@ -13,12 +13,12 @@ from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.connection import connect
 from swpt_accounts.store.transaction import Database, Transaction
 from swpt_accounts.workers.chore_sender import ChoreSender
-from swpt_accounts.workers.intake import GatherFacts, MessageIntake
+from swpt_accounts.workers.intake import Answers, MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 from swpt_accounts.workers.scanner import Session
 from tests import factories
 from tests.workers.databases import clean, temporary_database
-from tests.workers.running import nobody_answers
+from tests.workers.running import make_message_intake
 from tests.workers.waiting import SECONDS
 from tests.workers.wire import Wire
 
@@ -61,12 +61,14 @@ def make_intake(postgres_url: str) -> Iterator[MakeIntake]:
     def make(
         *,
         routing_key: str = "#",
-        gather_facts: GatherFacts = nobody_answers,
+        answers: Answers | None = None,
         clock: Callable[[], datetime] = a_fixed_clock,
+        takes_waiting: bool = False,
     ) -> MessageIntake:
         databases.append(Database(postgres_url, application_name="tests: intake"))
         realm = Realm.parse(routing_key)
-        return MessageIntake(LedgerBatch(databases[-1], realm, Policy(), clock), gather_facts)
+        ledger_batch = LedgerBatch(databases[-1], realm, Policy(), clock)
+        return make_message_intake(ledger_batch, answers, takes_waiting=takes_waiting)
 
     yield make
     for database in databases:

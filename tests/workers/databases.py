@@ -19,8 +19,10 @@ _CLEAN = f"""
     DELETE FROM undelivered_message;
     DELETE FROM journal;
     DELETE FROM scan;
+    DELETE FROM waiting_message;
+    DELETE FROM parked_message;
     ALTER TABLE account DROP CONSTRAINT IF EXISTS {REFUSED};
-    DROP FUNCTION IF EXISTS refuse_at_commit, be_full CASCADE;
+    DROP FUNCTION IF EXISTS refuse_at_commit, be_full, skip_update CASCADE;
 """
 
 

@@ -7,35 +7,46 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Consumer
-from swpt_accounts.broker.message import Delivery
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.store.connection import HOLDS_LOCKS
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers.chore_intake import ChoreIntake
-from swpt_accounts.workers.consume import Consumption
+from swpt_accounts.workers.consume import Consumption, Intake
 from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
 from swpt_accounts.workers.flush import Flusher
-from swpt_accounts.workers.intake import MessageIntake, Settled
+from swpt_accounts.workers.intake import Answers, MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.parking import Parking
 from swpt_accounts.workers.scanner import CLOCK_SKEW_MAX
 from swpt_accounts.workers.stopping import Stopping
+from swpt_accounts.workers.waiting_room import WaitingRoom
 from tests.workers.waiting import SECONDS
-
-Handle = Callable[[Sequence[Delivery]], Settled]
 
 
 class Worker(Protocol):
     def run(self, stopping: Stopping) -> None: ...
 
 
-def nobody_answers(_recipients: Collection[AccountKey], _debtors: Collection[int]) -> Facts:
-    return NO_FACTS
+class NobodyAnswers:
+    """Stands for other shards where there are none."""
+
+    group_bits = 8
+
+    def known(self, _recipients: Collection[AccountKey], _debtors: Collection[int]) -> Facts:
+        return NO_FACTS
+
+    gather = known
+
+    def is_silent(self, _group: int) -> bool:
+        return False
 
 
 def make_consumption(
@@ -45,20 +56,51 @@ def make_consumption(
     *,
     routing_key: str = "#",
     batch_size_max: int = 100,
-    around_handle: Callable[[Handle], Handle] = lambda handle: handle,
+    around_intake: Callable[[Intake], Intake] = lambda intake: intake,
+    answers: Answers | None = None,
 ) -> "Consuming":
-    """A consumer of messages. `around_handle` may look at what is handled."""
-    database = Database(postgres_url, application_name="tests: consumer")
+    """A consumer of messages. `around_intake` may look at what is handled."""
+    database = Database(
+        postgres_url, application_name="tests: consumer", session_options=HOLDS_LOCKS
+    )
     ledger_batch = LedgerBatch(database, Realm.parse(routing_key), Policy(), utc_now)
+    office = make_office(broker_url, queue)
+    intake = make_message_intake(ledger_batch, answers, office=office, takes_waiting=True)
     consumption = Consumption(
         lambda: Consumer(broker_url, queue, prefetch_count=2 * batch_size_max),
-        around_handle(MessageIntake(ledger_batch, nobody_answers).handle),
-        DeadLetterOffice(
-            lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
-        ),
+        around_intake(intake),
+        office,
         batch_size_max=batch_size_max,
     )
     return Consuming(consumption, database)
+
+
+def make_message_intake(
+    ledger_batch: LedgerBatch,
+    answers: Answers | None = None,
+    *,
+    office: DeadLetterOffice | None = None,
+    takes_waiting: bool = False,
+) -> MessageIntake:
+    """An intake that asks nobody, unless told whom, and without an office buries nothing late."""
+    database, clock = ledger_batch.database, ledger_batch.clock
+    return MessageIntake(
+        ledger_batch,
+        answers or NobodyAnswers(),
+        Parking(database, office or DeadLetterOffice(_no_publisher, clock, queue="none"), clock),
+        WaitingRoom(database, NobodyAnswers(), clock) if takes_waiting else None,
+    )
+
+
+def _no_publisher() -> Publisher:
+    raise BrokerLost("there is no broker in this test")
+
+
+def make_office(broker_url: str, queue: str) -> DeadLetterOffice:
+    """Where deliveries of the queue go that can never be applied."""
+    return DeadLetterOffice(
+        lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
+    )
 
 
 def make_chores_consumption(
@@ -78,10 +120,8 @@ def make_chores_consumption(
     )
     consumption = Consumption(
         lambda: Consumer(broker_url, queue, prefetch_count=2 * batch_size_max),
-        ChoreIntake(ledger_batch).handle,
-        DeadLetterOffice(
-            lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
-        ),
+        ChoreIntake(ledger_batch),
+        make_office(broker_url, queue),
         batch_size_max=batch_size_max,
     )
     return Consuming(consumption, database)

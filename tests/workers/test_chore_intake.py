@@ -58,7 +58,7 @@ def test_chores_of_a_batch_are_done_in_one_transaction(
     settled = intake.handle(deliveries(capitalize_interest(creditor_id=n) for n in range(1, 101)))
 
     assert tags(settled.accepted) == list(range(1, 101))
-    assert settled.rejected == settled.postponed == []
+    assert settled.rejected == []
     assert principals(shard) == dict.fromkeys(range(1, 101), 5)
     root = "SELECT principal FROM account WHERE creditor_id = 0"
     assert shard.execute(root).fetchone() == (-500,)
@@ -286,10 +286,7 @@ def test_chores_wait_in_the_queue_while_the_clock_is_wrong_and_are_done_when_it_
             postgres_url, broker_url, chores_queue, clock=lambda: utc_now() + error
         )
     ):
-        eventually(
-            "several attempts",
-            lambda: sum("is applied: " in message for message in caplog.messages) > 2,
-        )
+        eventually("it says so", lambda: "is applied: " in caplog.text)
         assert not is_announced()
         error = timedelta(0)
         eventually("it is announced", is_announced)

@@ -9,11 +9,12 @@ import pytest
 from swpt_accounts.broker import topology
 from swpt_accounts.broker.message import Delivery
 from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.workers import consume
-from swpt_accounts.workers.intake import Settled
+from swpt_accounts.workers import consume, dead_letter_office, parking
+from swpt_accounts.workers.consume import Intake
+from swpt_accounts.workers.settled import Settled
 from tests.factories import DEBTOR_ID, pending_balance_change
 from tests.workers.cable import Cable, cable
-from tests.workers.running import Handle, make_consumption, running
+from tests.workers.running import make_consumption, running
 from tests.workers.waiting import eventually
 from tests.workers.wire import Received, Wire
 
@@ -45,13 +46,20 @@ class Watched:
 
     def __init__(self) -> None:
         self.batches: list[list[Delivery]] = []
+        self._intake: Any = None
 
-    def around(self, handle: Handle) -> Handle:
-        def handle_and_remember(deliveries: Sequence[Delivery]) -> Settled:
+    def around(self, intake: Intake) -> Intake:
+        self._intake = intake
+        return self
+
+    def handle(self, deliveries: Sequence[Delivery], settled: Settled | None = None) -> Settled:
+        if deliveries:
             self.batches.append(list(deliveries))
-            return handle(deliveries)
+        handled: Settled = self._intake.handle(deliveries, settled)
+        return handled
 
-        return handle_and_remember
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._intake, name)
 
 
 @pytest.fixture
@@ -71,7 +79,7 @@ def test_what_is_in_the_queue_is_applied_in_batches_and_gone(
 
     with running(
         make_consumption(
-            postgres_url, broker_url, queue, batch_size_max=50, around_handle=watched.around
+            postgres_url, broker_url, queue, batch_size_max=50, around_intake=watched.around
         )
     ):
         eventually("all 500 are applied", lambda: applied_count() == 500)
@@ -94,7 +102,7 @@ def test_what_is_not_settled_when_the_consumer_stops_goes_back_to_the_queue(
 
     with running(
         make_consumption(
-            postgres_url, broker_url, queue, batch_size_max=10, around_handle=watched.around
+            postgres_url, broker_url, queue, batch_size_max=10, around_intake=watched.around
         )
     ):
         eventually("some are applied", lambda: applied_count() >= 10)
@@ -104,40 +112,35 @@ def test_what_is_not_settled_when_the_consumer_stops_goes_back_to_the_queue(
     eventually("the rest is there", lambda: wire.ready_count(queue) == 500 - handled_count)
 
 
-def test_postponed_messages_go_back_to_the_queue_and_come_again(
+def test_a_message_of_another_shard_is_taken_from_the_queue_and_sent_on(
     postgres_url: str,
     broker_url: str,
     queue: str,
     wire: Wire,
     shard: psycopg.Connection,
-    monkeypatch: pytest.MonkeyPatch,
     watched: Watched,
 ) -> None:
-    monkeypatch.setattr(consume, "POSTPONED_SECONDS_MIN", 0.05)
     realm = Realm.parse("0.#")
     ours, foreign = (
         next(n for n in range(1000, 2000) if realm.contains(DEBTOR_ID, n) == is_ours)
         for is_ours in (True, False)
     )
-
-    def creditor_ids() -> list[int]:
-        return [row[0] for row in shard.execute("SELECT creditor_id FROM account")]
-
     wire.send(pending_balance_change(creditor_id=foreign), pending_balance_change(creditor_id=ours))
 
     with running(
         make_consumption(
-            postgres_url, broker_url, queue, routing_key="0.#", around_handle=watched.around
+            postgres_url, broker_url, queue, routing_key="0.#", around_intake=watched.around
         )
     ):
-        eventually("it has come thrice", lambda: sum(map(len, watched.batches)) >= 4)
-        eventually("the other is applied", lambda: creditor_ids() == [ours])
+        eventually(
+            "it is on its way",
+            lambda: shard.execute("SELECT FROM outbox WHERE is_forwarded").fetchall(),
+        )
 
-    deliveries = [delivery for batch in watched.batches for delivery in batch]
-    assert [d.redelivered for d in deliveries[:2]] == [False, False]
-    assert all(d.redelivered for d in deliveries[2:])
-    eventually("the stray message is in the queue", lambda: wire.ready_count(queue) == 1)
-    assert creditor_ids() == [ours]
+    assert sum(map(len, watched.batches)) == 2
+    assert wire.ready_count(queue) == 0
+    assert shard.execute("SELECT creditor_id FROM account").fetchall() == [(ours,)]
+    assert shard.execute("SELECT FROM parked_message").fetchall() == []
 
 
 def test_dead_letters_arrive_beside_the_queue_with_their_reasons(
@@ -162,28 +165,37 @@ def test_dead_letters_arrive_beside_the_queue_with_their_reasons(
     assert wire.ready_count(queue) == 0
 
 
-def test_what_is_rejected_is_kept_as_long_as_there_is_no_place_for_dead_letters(
+def test_what_is_rejected_is_kept_in_the_database_while_there_is_no_place_for_dead_letters(
     postgres_url: str,
     broker_url: str,
     queue: str,
     wire: Wire,
     applied_count: Count,
+    shard: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
     watched: Watched,
 ) -> None:
-    monkeypatch.setattr(consume, "POSTPONED_SECONDS_MIN", 0.05)
+    monkeypatch.setattr(parking, "BURY_SECONDS", 0.1)
+    monkeypatch.setattr(dead_letter_office, "CLOSED_SECONDS", 0.1)
     wire.channel.queue_delete(topology.dead_letter_queue(queue))
     wire.publish(b"{}", "PendingBalanceChange", exchange="", routing_key=queue)
     wire.send(*payments(10))
 
-    with running(make_consumption(postgres_url, broker_url, queue, around_handle=watched.around)):
+    def parked_count() -> int:
+        return len(shard.execute("SELECT FROM parked_message").fetchall())
+
+    with running(make_consumption(postgres_url, broker_url, queue, around_intake=watched.around)):
         eventually("the good ones are applied", lambda: applied_count() == 10)
-        eventually("it was tried thrice", lambda: sum(map(len, watched.batches)) >= 13)
+        eventually("the other is parked", lambda: parked_count() == 1)
         topology.subscribe(broker_url, queue, "#")
         await_dead_letters(wire, queue, 1)
+        eventually("nothing is parked", lambda: parked_count() == 0)
 
     [letter] = wire.dead_letters(queue)
     assert letter.body == b"{}"
+    assert letter.properties.headers is not None
+    assert "missing required field" in letter.properties.headers["dead-letter-reason"]
+    assert sum(map(len, watched.batches)) == 11
     assert wire.ready_count(queue) == 0
 
 
@@ -206,7 +218,7 @@ def database_cable(postgres_url: str) -> Iterator[tuple[Cable, str]]:
         yield laid
 
 
-def test_deliveries_are_kept_while_the_database_is_away(
+def test_what_is_here_is_kept_and_no_more_is_taken_while_the_database_is_away(
     database_cable: tuple[Cable, str],
     broker_url: str,
     queue: str,
@@ -217,30 +229,65 @@ def test_deliveries_are_kept_while_the_database_is_away(
     """Given back to the queue, they would come again at once, and be dropped after 20 times."""
     to_database, url = database_cable
     wire.send(*payments(10))
-    with running(make_consumption(url, broker_url, queue, around_handle=watched.around)):
+    with running(make_consumption(url, broker_url, queue, around_intake=watched.around)):
         eventually("the first are applied", lambda: applied_count() == 10)
-        seen_count = len(watched.batches)
         to_database.pull_out()
         wire.send(*payments(10, first=10))
-        eventually("it was tried thrice", lambda: len(watched.batches) >= seen_count + 3)
-        assert wire.ready_count(queue) == 0
+        eventually("it consumes no more", lambda: wire.consumers_count(queue) == 0)
+        wire.send(*payments(5, first=20))
+        eventually("what came later stays there", lambda: wire.ready_count(queue) >= 5)
         to_database.plug_in()
-        eventually("all are applied", lambda: applied_count() == 20)
+        eventually("all are applied", lambda: applied_count() == 25)
 
     assert not any(d.redelivered for batch in watched.batches for d in batch)
     assert wire.ready_count(queue) == 0
 
 
-def test_a_consumer_that_stops_while_the_database_is_away_gives_its_deliveries_back(
-    database_cable: tuple[Cable, str], broker_url: str, queue: str, wire: Wire, watched: Watched
+def test_nothing_is_subscribed_to_before_the_database_has_answered(
+    database_cable: tuple[Cable, str],
+    broker_url: str,
+    queue: str,
+    wire: Wire,
+    applied_count: Count,
+    watched: Watched,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """However often a consumer is started meanwhile, no message is delivered in vain."""
     to_database, url = database_cable
     to_database.pull_out()
     wire.send(*payments(10))
-    with running(make_consumption(url, broker_url, queue, around_handle=watched.around)):
-        eventually("it was tried", lambda: watched.batches)
+    for _ in range(3):
+        caplog.clear()
+        with running(make_consumption(url, broker_url, queue, around_intake=watched.around)):
+            eventually("it says so", lambda: "the database cannot be used" in caplog.text)
+        assert wire.ready_count(queue) == 10
+    to_database.plug_in()
 
-    eventually("they are back", lambda: wire.ready_count(queue) == 10)
+    with running(make_consumption(url, broker_url, queue, around_intake=watched.around)):
+        eventually("all are applied", lambda: applied_count() == 10)
+
+    assert not any(d.redelivered for batch in watched.batches for d in batch)
+
+
+def test_what_is_kept_for_too_long_goes_back_to_the_queue(
+    database_cable: tuple[Cable, str],
+    broker_url: str,
+    queue: str,
+    wire: Wire,
+    applied_count: Count,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consume, "HOLD_SECONDS_MAX", 0.5)
+    to_database, url = database_cable
+    wire.send(*payments(10))
+    with running(make_consumption(url, broker_url, queue)):
+        eventually("the first are applied", lambda: applied_count() == 10)
+        to_database.pull_out()
+        wire.send(*payments(10, first=10))
+        eventually("they are back", lambda: wire.ready_count(queue) == 10)
+        assert wire.consumers_count(queue) == 0
+        to_database.plug_in()
+        eventually("all are applied", lambda: applied_count() == 20)
 
 
 @pytest.mark.parametrize("round_", range(3))

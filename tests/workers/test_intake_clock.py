@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from swpt_accounts.broker.consumer import Consumer
-from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store.clock import TimeUncertain
@@ -15,13 +14,12 @@ from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import messages, utc_now
 from swpt_accounts.workers import consume
 from swpt_accounts.workers.consume import Consumption
-from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
 from swpt_accounts.workers.intake import MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 from tests.factories import configure_account
 from tests.workers.deliveries import deliveries, tags
-from tests.workers.running import nobody_answers, running
-from tests.workers.waiting import SECONDS, eventually
+from tests.workers.running import make_message_intake, make_office, running
+from tests.workers.waiting import eventually
 from tests.workers.wire import Wire
 
 TEN_MINUTES = timedelta(minutes=10)
@@ -43,7 +41,7 @@ def make(postgres_url: str) -> Iterator[Make]:
         ledger_batch = LedgerBatch(
             database, Realm.parse("#"), Policy(), clock, messages._CLOCK_SKEW_MAX
         )
-        return MessageIntake(ledger_batch, nobody_answers)
+        return make_message_intake(ledger_batch)
 
     yield make
     database.close()
@@ -99,20 +97,15 @@ def test_messages_wait_without_being_acked_until_the_clock_is_right(
     wire.send(*(configure_account(creditor_id=n, ts=utc_now()) for n in range(1, 21)), to=queue)
     consumption = Consumption(
         lambda: Consumer(broker_url, queue, prefetch_count=100),
-        make(lambda: utc_now() + error).handle,
-        DeadLetterOffice(
-            lambda: Publisher(broker_url, confirm_timeout_seconds=SECONDS), utc_now, queue=queue
-        ),
+        make(lambda: utc_now() + error),
+        make_office(broker_url, queue),
         batch_size_max=100,
     )
 
-    def complaints_count() -> int:
-        return sum("applied: the database's clock is " in message for message in caplog.messages)
-
     with running(consumption):
-        eventually("several attempts", lambda: complaints_count() > 2)
+        eventually("it says so", lambda: "applied: the database's clock is " in caplog.text)
         assert accounts_count(shard) == 0
-    eventually("no consumers", lambda: not wire.consumers_count(queue))
+        assert wire.consumers_count(queue) == 0
     assert wire.ready_count(queue) == 20
     assert wire.dead_letters(queue) == []
 

@@ -2,17 +2,24 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
+from swpt_accounts.broker.properties import encode_properties
 from swpt_accounts.ledger.values import account_id
-from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.protocol.outgoing import FORWARDED_HEADER
+from swpt_accounts.protocol.sharding import Realm, sharding_hash
+from swpt_accounts.store.transaction import Database
 from swpt_accounts.web.fetch_client import FetchClient
+from swpt_accounts.workers import operator_orders
 from tests.factories import (
     DEBTOR_ID,
+    NOW,
     configure_account,
     configure_root_account,
     finalize_transfer,
@@ -20,8 +27,8 @@ from tests.factories import (
     prepare_transfer,
     prepared_transfer,
 )
-from tests.workers.conftest import MakeIntake
-from tests.workers.deliveries import deliveries, tags
+from tests.workers.conftest import MakeIntake, a_fixed_clock
+from tests.workers.deliveries import deliveries, delivery, tags
 from tests.workers.sibling import sibling
 
 OURS = "0.#"
@@ -80,6 +87,14 @@ def closed_port_url() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
+@contextmanager
+def database(shard: psycopg.Connection) -> Iterator[Database]:
+    """A session of an operator's own."""
+    own = Database(shard.info.dsn, application_name="tests: operator")
+    yield own
+    own.close()
+
+
 def accounts(shard: psycopg.Connection) -> dict[int, tuple[int, int]]:
     """By creditor: principal and number of prepared transfers."""
     rows = shard.execute("SELECT creditor_id, principal, pending_transfers_count FROM account")
@@ -93,7 +108,21 @@ def messages(shard: psycopg.Connection, message_type: str) -> list[dict[str, Any
     return [json.loads(row[0]) for row in rows]
 
 
-def test_messages_of_another_realm_are_postponed_and_never_applied(
+def parked(shard: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Kind, message type, and creditor of the parked messages."""
+    return shard.execute(
+        "SELECT kind, message_type, creditor_id FROM parked_message ORDER BY id"
+    ).fetchall()
+
+
+def waiting(shard: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Reason, attempts, and the hash of the account waited for, of the waiting messages."""
+    return shard.execute(
+        "SELECT reason, attempts_count, awaited_hash FROM waiting_message ORDER BY body"
+    ).fetchall()
+
+
+def test_messages_of_another_realm_are_written_down_and_never_applied(
     make_intake: MakeIntake, shard: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     intake = make_intake(routing_key=OURS)
@@ -107,15 +136,87 @@ def test_messages_of_another_realm_are_postponed_and_never_applied(
     mixed = deliveries([ours[0], *stray[:2], *ours[1:], *stray[2:]])
 
     settled = intake.handle(mixed)
+    again = intake.handle(mixed)
 
-    assert tags(settled.postponed) == [2, 3, 13, 14]
     assert settled.rejected == []
-    assert tags(settled.accepted) == [1, *range(4, 13)]
+    assert tags(settled.accepted) == tags(again.accepted) == list(range(1, 15))
     assert sorted(accounts(shard)) == sorted(LOCAL)
     assert shard.execute("SELECT count(*) FROM registered_balance_change").fetchone() == (0,)
+    assert parked(shard) == [("misrouted", type(command).__name__, FOREIGN[0]) for command in stray]
     [line] = [record.getMessage() for record in caplog.records]
-    assert "4 messages in the queue belong to other shards than 0.#" in line
+    assert "messages of other shards than 0.# are in the queue" in line
     assert f"a ConfigureAccount for account ({DEBTOR_ID}, {FOREIGN[0]})" in line
+
+
+def test_messages_of_another_realm_are_sent_on_once_with_a_mark(
+    make_intake: MakeIntake, shard: psycopg.Connection
+) -> None:
+    stray = pending_balance_change(creditor_id=FOREIGN[0])
+    make_intake(routing_key=OURS, takes_waiting=True).handle(deliveries([stray]))
+
+    # Another process, and another look: the first one has parked it after its own.
+    make_intake(routing_key=OURS, takes_waiting=True).handle([])
+
+    [body] = [json.dumps(m) for m in messages(shard, "PendingBalanceChange")]
+    [(exchange, key, is_forwarded, origin)] = shard.execute(
+        "SELECT exchange, routing_key, is_forwarded, origin_creditor_id FROM outbox"
+    ).fetchall()
+    assert json.loads(body) == json.loads(deliveries([stray])[0].body)
+    assert (exchange, is_forwarded, origin) == ("accounts_in", True, FOREIGN[0])
+    assert key.startswith("1.")
+    assert parked(shard) == []
+
+
+def test_one_that_comes_back_stops_all_sending_until_an_operator_has_seen_to_it(
+    make_intake: MakeIntake, shard: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    marked = encode_properties(
+        "application/json", "ConfigureAccount", "x", {FORWARDED_HEADER: True}
+    )
+    stray = [configure_account(creditor_id=creditor_id) for creditor_id in FOREIGN[:3]]
+    make_intake(routing_key=OURS).handle(
+        [delivery(1, stray[0], encoded_properties=marked), *deliveries(stray[1:])]
+    )
+    assert "came back" in caplog.text
+
+    make_intake(routing_key=OURS, takes_waiting=True).handle([])
+
+    assert [kind for kind, _, _ in parked(shard)] == ["came_back", "misrouted", "misrouted"]
+    assert messages(shard, "ConfigureAccount") == []
+
+    [(number,)] = shard.execute("SELECT id FROM parked_message WHERE kind = 'came_back'").fetchall()
+    with database(shard) as own:
+        assert operator_orders.send(own, REALM, [number, 0], a_fixed_clock) == {
+            number: operator_orders.SENT_ON,
+            0: operator_orders.MISSING,
+        }
+    intake = make_intake(routing_key=OURS, takes_waiting=True)
+    eventually_all_sent = 3
+    for _ in range(10):
+        intake.handle([])
+        if len(messages(shard, "ConfigureAccount")) == eventually_all_sent:
+            break
+        time.sleep(0.2)
+    assert len(messages(shard, "ConfigureAccount")) == eventually_all_sent
+    assert parked(shard) == []
+
+
+def test_what_an_operator_sends_is_applied_here_if_it_is_ours(
+    make_intake: MakeIntake, shard: psycopg.Connection
+) -> None:
+    stray = [configure_account(creditor_id=creditor_id) for creditor_id in FOREIGN[:2]]
+    make_intake(routing_key=OURS).handle(deliveries(stray))
+    numbers = [row[0] for row in shard.execute("SELECT id FROM parked_message ORDER BY id")]
+
+    with database(shard) as own:
+        outcomes = operator_orders.send(own, Realm.parse("#"), numbers[:1], a_fixed_clock)
+        dropped = operator_orders.drop(own, numbers)
+
+    assert outcomes == {numbers[0]: operator_orders.APPLIED_HERE}
+    assert dropped == {numbers[0]: operator_orders.MISSING, numbers[1]: operator_orders.DROPPED}
+    make_intake(routing_key="#", takes_waiting=True).handle([])
+    assert sorted(accounts(shard)) == [FOREIGN[0]]
+    assert waiting(shard) == parked(shard) == []
 
 
 def test_transfers_wait_while_their_recipients_shard_gives_no_answer(
@@ -123,41 +224,42 @@ def test_transfers_wait_while_their_recipients_shard_gives_no_answer(
     make_client: MakeClient,
     closed_port_url: str,
     shard: psycopg.Connection,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    client = make_client(closed_port_url)
-    intake = make_intake(routing_key=OURS, gather_facts=client.gather)
+    intake = make_intake(routing_key=OURS, answers=make_client(closed_port_url))
     sender, recipient = LOCAL[:2]
     intake.handle(deliveries(configure_account(creditor_id=n) for n in (sender, recipient)))
-    caplog.clear()
-
-    settled = intake.handle(
-        deliveries(
-            [
-                prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0])),
-                prepare_transfer(
-                    creditor_id=sender,
-                    coordinator_request_id=2,
-                    recipient=account_id(recipient),
-                ),
-                prepare_transfer(
-                    creditor_id=sender, coordinator_request_id=3, recipient=account_id(FOREIGN[1])
-                ),
-                prepare_transfer(creditor_id=sender, coordinator_request_id=4, recipient="0"),
-                prepare_transfer(creditor_id=sender, coordinator_request_id=5, recipient="05"),
-            ]
-        )
+    shard.execute("DELETE FROM waiting_message")
+    batch = deliveries(
+        [
+            prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0])),
+            prepare_transfer(
+                creditor_id=sender,
+                coordinator_request_id=2,
+                recipient=account_id(recipient),
+            ),
+            prepare_transfer(
+                creditor_id=sender, coordinator_request_id=3, recipient=account_id(FOREIGN[1])
+            ),
+            prepare_transfer(creditor_id=sender, coordinator_request_id=4, recipient="0"),
+            prepare_transfer(creditor_id=sender, coordinator_request_id=5, recipient="05"),
+        ]
     )
 
-    assert tags(settled.postponed) == [1, 3]
-    assert tags(settled.accepted) == [2, 4, 5]
+    settled = intake.handle(batch)
+    intake.handle([batch[0], batch[2]])  # Second copies join the first ones.
+
+    assert tags(settled.accepted) == [1, 2, 3, 4, 5]
     assert settled.rejected == []
     prepared = [m["coordinator_request_id"] for m in messages(shard, "PreparedTransfer")]
     assert prepared == [2, 4]
     [rejected] = messages(shard, "RejectedTransfer")
     assert rejected["coordinator_request_id"] == 5
     assert rejected["status_code"] == "RECIPIENT_IS_UNREACHABLE"
-    assert "2 transfers wait" in caplog.text
+    hashes = {sharding_hash(DEBTOR_ID, creditor_id) for creditor_id in FOREIGN[:2]}
+    assert {row[2] for row in waiting(shard)} == hashes
+    assert {row[:2] for row in waiting(shard)} == {
+        ("the shard of the recipient gives no answer", 1)
+    }
 
 
 def test_transfers_go_on_as_soon_as_their_recipients_shard_answers(
@@ -168,28 +270,85 @@ def test_transfers_go_on_as_soon_as_their_recipients_shard_answers(
         f"/accounts/{DEBTOR_ID}/{open_}/reachable": (204, b""),
         f"/accounts/{DEBTOR_ID}/{closed}/reachable": (404, b""),
     }
-    with sibling(answers) as (url, asked):
-        intake = make_intake(routing_key=OURS, gather_facts=make_client(url).gather)
-        intake.handle(deliveries([configure_account(creditor_id=sender)]))
-        batch = deliveries(
-            prepare_transfer(
-                creditor_id=sender, coordinator_request_id=n, recipient=account_id(recipient)
+    with sibling(answers) as (url, _asked):
+        first = make_intake(routing_key=OURS, answers=make_client(url))
+        first.handle(deliveries([configure_account(creditor_id=sender)]))
+        first.handle(
+            deliveries(
+                prepare_transfer(
+                    creditor_id=sender, coordinator_request_id=n, recipient=account_id(recipient)
+                )
+                for n, recipient in enumerate([open_, closed, silent])
             )
-            for n, recipient in enumerate([open_, closed, silent])
         )
-        first = intake.handle(batch)
+        prepared = [m["recipient"] for m in messages(shard, "PreparedTransfer")]
+        assert prepared == [account_id(open_)]
         answers[f"/accounts/{DEBTOR_ID}/{silent}/reachable"] = (204, b"")
-        second = intake.handle(first.postponed)
+        # Another process knows nothing of the silence.
+        make_intake(routing_key=OURS, answers=make_client(url), takes_waiting=True).handle([])
 
-    assert tags(first.accepted) == [1, 2]
-    assert tags(first.postponed) == [3]
-    assert second.accepted == [batch[2]]
-    assert second.postponed == []
     prepared = [m["recipient"] for m in messages(shard, "PreparedTransfer")]
     assert prepared == [account_id(open_), account_id(silent)]
     [rejected] = messages(shard, "RejectedTransfer")
     assert rejected["status_code"] == "RECIPIENT_IS_UNREACHABLE"
-    assert sum("reachable" in path for path in asked) == 4
+    assert [row for row in waiting(shard) if "recipient" in row[0]] == []
+
+
+def test_one_that_is_tried_in_vain_again_pauses_longer_each_time(
+    make_intake: MakeIntake,
+    make_client: MakeClient,
+    closed_port_url: str,
+    shard: psycopg.Connection,
+) -> None:
+    now = NOW
+    sender = LOCAL[0]
+    make_intake(routing_key=OURS).handle(deliveries([configure_account(creditor_id=sender)]))
+    shard.execute("DELETE FROM waiting_message")
+    request = prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0]))
+    pauses = []
+    for attempt in range(1, 14):
+        intake = make_intake(
+            routing_key=OURS,
+            answers=make_client(closed_port_url),
+            takes_waiting=True,
+            clock=lambda: now,
+        )
+        intake.handle(deliveries([request]) if attempt == 1 else [])
+        [(attempts_count, next_attempt_at)] = shard.execute(
+            "SELECT attempts_count, next_attempt_at FROM waiting_message"
+        ).fetchall()
+        assert attempts_count == attempt
+        pauses.append((next_attempt_at - now).total_seconds())
+        now = next_attempt_at
+
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+
+
+def test_an_account_is_opened_while_its_currency_is_silent_and_gets_its_rate_with_the_answer(
+    make_intake: MakeIntake,
+    make_client: MakeClient,
+    closed_port_url: str,
+    shard: psycopg.Connection,
+) -> None:
+    debtor_id = currency(is_local=False)
+    creditor_id = creditor_of(debtor_id)
+    opening = deliveries([configure_account(debtor_id=debtor_id, creditor_id=creditor_id)])
+
+    settled = make_intake(routing_key=OURS, answers=make_client(closed_port_url)).handle(opening)
+
+    assert tags(settled.accepted) == [1]
+    [update] = messages(shard, "AccountUpdate")
+    assert update["interest_rate"] == 0.0
+    assert [row[0] for row in waiting(shard)] == [
+        "the shard of the currency's root account gives no answer"
+    ]
+
+    with sibling({f"/accounts/{debtor_id}/0/config": (200, ROOT_CONFIG.encode())}) as (url, _):
+        make_intake(routing_key=OURS, answers=make_client(url), takes_waiting=True).handle([])
+
+    assert waiting(shard) == []
+    _, update = messages(shard, "AccountUpdate")
+    assert (update["interest_rate"], update["debtor_info_iri"]) == (4.5, "https://example.com/x")
 
 
 def test_recipients_of_the_own_realm_are_not_asked_about(
@@ -198,7 +357,7 @@ def test_recipients_of_the_own_realm_are_not_asked_about(
     debtor_id = currency(is_local=True)
     sender = creditor_of(debtor_id)
     with sibling({}) as (url, asked):
-        intake = make_intake(routing_key=OURS, gather_facts=make_client(url).gather)
+        intake = make_intake(routing_key=OURS, answers=make_client(url))
         intake.handle(
             deliveries(
                 [
@@ -244,7 +403,7 @@ def test_a_new_account_gets_what_is_known_of_its_currency_in_another_shard(
     debtor_id = currency(is_local=False)
     creditor_id = creditor_of(debtor_id)
     with sibling({f"/accounts/{debtor_id}/0/config": (status, config_data)}) as (url, _):
-        intake = make_intake(routing_key=OURS, gather_facts=make_client(url).gather)
+        intake = make_intake(routing_key=OURS, answers=make_client(url))
         settled = intake.handle(
             deliveries([configure_account(debtor_id=debtor_id, creditor_id=creditor_id)])
         )
@@ -260,7 +419,7 @@ def test_money_for_another_realm_leaves_with_a_message_and_an_id_of_its_own(
     sender = LOCAL[0]
     answers = {f"/accounts/{DEBTOR_ID}/{n}/reachable": (204, b"") for n in FOREIGN[:3]}
     with sibling(answers) as (url, _):
-        intake = make_intake(routing_key=OURS, gather_facts=make_client(url).gather)
+        intake = make_intake(routing_key=OURS, answers=make_client(url))
         intake.handle(deliveries([configure_account(creditor_id=sender)]))
         intake.handle(deliveries([pending_balance_change(creditor_id=sender)]))
         intake.handle(

@@ -16,10 +16,9 @@ from swpt_accounts.store.connection import connect
 from swpt_accounts.store.schema import upgrade
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import utc_now
-from swpt_accounts.workers.intake import MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
 from tests.workers.node import Node
-from tests.workers.running import make_consumption, make_flusher, nobody_answers, running
+from tests.workers.running import make_consumption, make_flusher, make_message_intake, running
 from tests.workers.traffic import (
     CHANGES_COUNT,
     ROUTING_KEY,
@@ -133,7 +132,7 @@ def new_traffic(postgres_url: str, broker_url: str) -> Traffic:
     topology.subscribe(broker_url, QUEUE, ROUTING_KEY)
     database = Database(postgres_url, application_name="tests")
     ledger_batch = LedgerBatch(database, Realm.parse(ROUTING_KEY), Policy(), utc_now)
-    intake = MessageIntake(ledger_batch, nobody_answers)
+    intake = make_message_intake(ledger_batch)
     with connect(postgres_url, application_name="tests", autocommit=True) as session:
         open_accounts(session, intake)
         traffic = make_traffic(prepare_transfers(session, intake))

@@ -21,9 +21,9 @@ from tests.simulation.reading import insert_account
 from tests.workers.deliveries import deliveries
 from tests.workers.processes import Workers, environment
 from tests.workers.running import (
+    NobodyAnswers,
     make_chores_consumption,
     make_flusher,
-    nobody_answers,
     running,
 )
 from tests.workers.scanning import make_scanner
@@ -107,7 +107,11 @@ class UpkeepNode:
         """Look at all rows once."""
         accounts = (
             WaitingAccounts(REALM, self.policy.account_update_delay),
-            Walk("scan_accounts", AllAccounts(REALM, self.policy, nobody_answers), timedelta(0)),
+            Walk(
+                "scan_accounts",
+                AllAccounts(REALM, self.policy, NobodyAnswers().gather),
+                timedelta(0),
+            ),
         )
         transfers = Walk("scan_prepared_transfers", AllTransfers(REALM, self.policy), timedelta(0))
         with running(

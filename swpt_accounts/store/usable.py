@@ -1,0 +1,27 @@
+"""Whether batches can be written to a database, before messages are taken for it."""
+
+from typing import Final
+
+from swpt_accounts.store.transaction import DatabaseUnavailable, Transaction
+
+_LOOK: Final = """
+    SELECT current_setting('transaction_read_only'), to_regclass('parked_message') IS NOT NULL
+"""
+_WRITE: Final = """
+    INSERT INTO parked_message (kind, reason, body_sha256, body, parked_at)
+    VALUES ('probe', 'never committed', '', '', now()) RETURNING id
+"""
+_REMOVE: Final = "DELETE FROM parked_message WHERE id = %s"
+
+
+def require_usable(transaction: Transaction) -> None:
+    """Raise `DatabaseUnavailable` unless a row can be written, and removed again."""
+    [(is_read_only, has_tables)] = transaction.fetch(_LOOK, ())
+    if is_read_only != "off":
+        raise DatabaseUnavailable("it is read-only: a standby, or set to be so")
+    if not has_tables:
+        raise DatabaseUnavailable(
+            "it does not have the tables of this version; `swpt_accounts configure` makes them"
+        )
+    [(id_,)] = transaction.fetch(_WRITE, ())
+    transaction.execute(_REMOVE, (id_,))
