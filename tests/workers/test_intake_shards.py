@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from swpt_accounts.protocol.outgoing import FORWARDED_HEADER
 from swpt_accounts.protocol.sharding import Realm, sharding_hash
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.web.fetch_client import FetchClient
-from swpt_accounts.workers import operator_orders
+from swpt_accounts.workers import operator_orders, waiting_room
 from tests.factories import (
     DEBTOR_ID,
     NOW,
@@ -30,6 +29,7 @@ from tests.factories import (
 from tests.workers.conftest import MakeIntake, a_fixed_clock
 from tests.workers.deliveries import deliveries, delivery, tags
 from tests.workers.sibling import sibling
+from tests.workers.waiting import eventually
 
 OURS = "0.#"
 REALM = Realm.parse(OURS)
@@ -88,9 +88,9 @@ def closed_port_url() -> Iterator[str]:
 
 
 @contextmanager
-def database(shard: psycopg.Connection) -> Iterator[Database]:
+def database(postgres_url: str) -> Iterator[Database]:
     """A session of an operator's own."""
-    own = Database(shard.info.dsn, application_name="tests: operator")
+    own = Database(postgres_url, application_name="tests: operator")
     yield own
     own.close()
 
@@ -152,9 +152,8 @@ def test_messages_of_another_realm_are_sent_on_once_with_a_mark(
     make_intake: MakeIntake, shard: psycopg.Connection
 ) -> None:
     stray = pending_balance_change(creditor_id=FOREIGN[0])
-    make_intake(routing_key=OURS, takes_waiting=True).handle(deliveries([stray]))
+    make_intake(routing_key=OURS).handle(deliveries([stray]))
 
-    # Another process, and another look: the first one has parked it after its own.
     make_intake(routing_key=OURS, takes_waiting=True).handle([])
 
     [body] = [json.dumps(m) for m in messages(shard, "PendingBalanceChange")]
@@ -168,7 +167,10 @@ def test_messages_of_another_realm_are_sent_on_once_with_a_mark(
 
 
 def test_one_that_comes_back_stops_all_sending_until_an_operator_has_seen_to_it(
-    make_intake: MakeIntake, shard: psycopg.Connection, caplog: pytest.LogCaptureFixture
+    make_intake: MakeIntake,
+    postgres_url: str,
+    shard: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     marked = encode_properties(
         "application/json", "ConfigureAccount", "x", {FORWARDED_HEADER: True}
@@ -179,36 +181,35 @@ def test_one_that_comes_back_stops_all_sending_until_an_operator_has_seen_to_it(
     )
     assert "came back" in caplog.text
 
-    make_intake(routing_key=OURS, takes_waiting=True).handle([])
+    intake = make_intake(routing_key=OURS, takes_waiting=True)
+    intake.handle([])
 
     assert [kind for kind, _, _ in parked(shard)] == ["came_back", "misrouted", "misrouted"]
     assert messages(shard, "ConfigureAccount") == []
 
     [(number,)] = shard.execute("SELECT id FROM parked_message WHERE kind = 'came_back'").fetchall()
-    with database(shard) as own:
+    with database(postgres_url) as own:
         assert operator_orders.send(own, REALM, [number, 0], a_fixed_clock) == {
             number: operator_orders.SENT_ON,
             0: operator_orders.MISSING,
         }
-    intake = make_intake(routing_key=OURS, takes_waiting=True)
-    eventually_all_sent = 3
-    for _ in range(10):
+
+    def sent_count() -> int:
         intake.handle([])
-        if len(messages(shard, "ConfigureAccount")) == eventually_all_sent:
-            break
-        time.sleep(0.2)
-    assert len(messages(shard, "ConfigureAccount")) == eventually_all_sent
+        return len(messages(shard, "ConfigureAccount"))
+
+    eventually("all are sent on", lambda: sent_count() == 3)
     assert parked(shard) == []
 
 
 def test_what_an_operator_sends_is_applied_here_if_it_is_ours(
-    make_intake: MakeIntake, shard: psycopg.Connection
+    make_intake: MakeIntake, postgres_url: str, shard: psycopg.Connection
 ) -> None:
     stray = [configure_account(creditor_id=creditor_id) for creditor_id in FOREIGN[:2]]
     make_intake(routing_key=OURS).handle(deliveries(stray))
     numbers = [row[0] for row in shard.execute("SELECT id FROM parked_message ORDER BY id")]
 
-    with database(shard) as own:
+    with database(postgres_url) as own:
         outcomes = operator_orders.send(own, Realm.parse("#"), numbers[:1], a_fixed_clock)
         dropped = operator_orders.drop(own, numbers)
 
@@ -299,27 +300,29 @@ def test_one_that_is_tried_in_vain_again_pauses_longer_each_time(
     make_client: MakeClient,
     closed_port_url: str,
     shard: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = NOW
+    now = [NOW]
+    monkeypatch.setattr(waiting_room, "LOOK_SECONDS", 0.0)
     sender = LOCAL[0]
     make_intake(routing_key=OURS).handle(deliveries([configure_account(creditor_id=sender)]))
     shard.execute("DELETE FROM waiting_message")
     request = prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0]))
+    intake = make_intake(
+        routing_key=OURS,
+        answers=make_client(closed_port_url),
+        takes_waiting=True,
+        clock=lambda: now[0],
+    )
     pauses = []
     for attempt in range(1, 14):
-        intake = make_intake(
-            routing_key=OURS,
-            answers=make_client(closed_port_url),
-            takes_waiting=True,
-            clock=lambda: now,
-        )
         intake.handle(deliveries([request]) if attempt == 1 else [])
         [(attempts_count, next_attempt_at)] = shard.execute(
             "SELECT attempts_count, next_attempt_at FROM waiting_message"
         ).fetchall()
         assert attempts_count == attempt
-        pauses.append((next_attempt_at - now).total_seconds())
-        now = next_attempt_at
+        pauses.append((next_attempt_at - now[0]).total_seconds())
+        now[0] = next_attempt_at
 
     assert pauses == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
 
