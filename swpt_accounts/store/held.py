@@ -8,11 +8,12 @@ from collections.abc import Collection
 from typing import Final
 
 import msgspec
+from psycopg import errors
 
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.ledger.values import AccountKey, TransferKey
 from swpt_accounts.store.arrays import numbers
-from swpt_accounts.store.transaction import Blocked, DatabaseUnavailable, Transaction
+from swpt_accounts.store.transaction import DatabaseUnavailable, Transaction
 
 _ACCOUNTS: Final = """
     SELECT key.debtor_id, key.creditor_id, account.locker
@@ -97,7 +98,7 @@ def find_held(transaction: Transaction, needs: Needs) -> Held:
     """
     try:
         return _find_held(transaction, needs)
-    except Blocked as error:
+    except errors.LockNotAvailable as error:
         raise DatabaseUnavailable(f"somebody has locked whole tables: {error}") from error
 
 
