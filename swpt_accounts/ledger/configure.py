@@ -9,7 +9,6 @@ from swpt_accounts.ledger.currency import follow_currency
 from swpt_accounts.ledger.events import RejectedConfig
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import (
-    EPOCH,
     INVALID_CONFIGURATION,
     ROOT_CREDITOR_ID,
     is_later_seqnum,
@@ -20,19 +19,13 @@ from swpt_accounts.ledger.working_set import WorkingSet
 def configure(
     command: ConfigureAccount, working_set: WorkingSet, policy: Policy, now: datetime
 ) -> None:
-    """Apply the configuration, reject it, or ignore it as old (protocol.rst, ConfigureAccount).
-
-    An old one still completes an account whose currency was not known when it
-    was opened: its message waits until it is, and comes again.
-    """
+    """Apply the configuration, reject it, or ignore it as old (protocol.rst, ConfigureAccount)."""
     key = command.debtor_id, command.creditor_id
     account = working_set.account(key)
     if account is None:
         if now - command.ts > policy.message_delay_max:
             return
     elif not _is_later(command, account):
-        if _is_incomplete(account):
-            _initialize(account, working_set, policy, now)
         return
     if not _is_valid(command):
         _reject(command, working_set, now)
@@ -55,14 +48,6 @@ def _is_later(command: ConfigureAccount, account: Account) -> bool:
     if command.ts != account.last_config_ts:
         return command.ts > account.last_config_ts
     return is_later_seqnum(command.seqnum, account.last_config_seqnum)
-
-
-def _is_incomplete(account: Account) -> bool:
-    """Tell whether the account has never had a rate: its currency was not known at first."""
-    return (
-        not (account.is_root or account.is_deleted)
-        and account.last_interest_rate_change_ts == EPOCH
-    )
 
 
 def _is_valid(command: ConfigureAccount) -> bool:
@@ -94,8 +79,7 @@ def _initialize(account: Account, working_set: WorkingSet, policy: Policy, now: 
     """Give the account its currency's interest rate and debtor info, as far as they are known.
 
     This belongs to the transaction that creates the account, so that no crash
-    can come between. What is not known now is set when the message is repeated,
-    which the node does by itself, or by the accounts scan.
+    can come between. What is not known now is set by the accounts scan.
     """
     config_data = working_set.root_config_data(account.debtor_id)
     currency = None if config_data is None else root_config.parse(config_data)

@@ -23,7 +23,7 @@ from swpt_accounts.ledger.interest import contain_rate
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.root_config import DebtorInfo, RootConfig
 from swpt_accounts.ledger.transfer import PreparedTransfer
-from swpt_accounts.ledger.values import CONFIG_SCHEDULED_FOR_DELETION
+from swpt_accounts.ledger.values import CONFIG_SCHEDULED_FOR_DELETION, AccountKey
 
 CREATION_DATE_AGE_MIN: Final = timedelta(days=3)
 """An account is not purged sooner, so that one created anew has a later date in every time zone."""
@@ -41,16 +41,29 @@ def chores_for_account(
         chores.append(TryToDeleteAccount(*key))
     if currency is not None:
         if is_rate_change_due(account, currency.rate, policy, now):
-            chores.append(ChangeInterestRate(*key, contain_rate(currency.rate), now))
+            chores.append(_rate_chore(key, currency, now))
         if is_info_change_due(account, currency.info):
-            info = currency.info
-            sha256 = info.sha256.hex().upper()
-            chores.append(UpdateDebtorInfo(*key, info.iri, info.content_type, sha256, now))
+            chores.append(_info_chore(key, currency, now))
     if is_capitalization_due(account, policy, now):
         chores.append(CapitalizeInterest(*key))
     if is_update_due(account, policy, now):
         chores.append(SendAccountUpdate(*key))
     return chores
+
+
+def chores_for_currency(key: AccountKey, currency: RootConfig, now: datetime) -> list[Chore]:
+    """Return what is due if the account does not follow its currency yet."""
+    return [_rate_chore(key, currency, now), _info_chore(key, currency, now)]
+
+
+def _rate_chore(key: AccountKey, currency: RootConfig, now: datetime) -> ChangeInterestRate:
+    return ChangeInterestRate(*key, contain_rate(currency.rate), now)
+
+
+def _info_chore(key: AccountKey, currency: RootConfig, now: datetime) -> UpdateDebtorInfo:
+    info = currency.info
+    sha256 = info.sha256.hex().upper()
+    return UpdateDebtorInfo(*key, info.iri, info.content_type, sha256, now)
 
 
 def chores_for_transfer(transfer: PreparedTransfer, policy: Policy, now: datetime) -> list[Chore]:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 from swpt_accounts.broker.consumer import Delivery
+from swpt_accounts.ledger import root_config
 from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.ledger.commands import Command, ConfigureAccount, PrepareTransfer
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
 from swpt_accounts.ledger.prepare import recipient_to_verify
+from swpt_accounts.ledger.upkeep import chores_for_currency
 from swpt_accounts.ledger.values import ROOT_CREDITOR_ID, AccountKey
 from swpt_accounts.protocol.decoding import CONTENT_TYPE, Malformed
 from swpt_accounts.protocol.incoming import decode
@@ -160,6 +162,7 @@ class MessageIntake:
         for r in received:
             is_open = _asks_about(r.command, recipients, currencies) is not None
             (open_questions if is_open else clear).append(r)
+        clear += self._completions(clear, facts)
         self._isolation.apply(clear, facts, written_down, settled)
         return open_questions
 
@@ -169,7 +172,7 @@ class MessageIntake:
         """Apply what can be applied after a question to other shards; the rest waits.
 
         An account is opened even when its currency's shard is silent. Its message
-        waits all the same, and brings the interest rate when it is tried again.
+        waits all the same, and brings the interest rate with it (`_completions`).
         """
         needs = self._ledger_batch.needs_of([r.command for r in received])
         facts = self._answers.gather(needs.foreign_recipients, needs.foreign_currencies)
@@ -185,7 +188,22 @@ class MessageIntake:
                 answered.append(r)
             else:
                 written_down.wait(r, _NO_RECIPIENT, sharding_hash(*account))
+        answered += self._completions(answered, facts)
         self._isolation.apply(answered, facts, written_down, settled)
+
+    def _completions(self, received: list[Received], facts: Facts) -> list[Received]:
+        """Return what accounts lack that were opened while nothing was known of their currency."""
+        completions = []
+        for r in received:
+            if isinstance(r.command, ConfigureAccount) and r.waited is not None:
+                document = facts.root_config_data.get(r.command.debtor_id)
+                currency = None if document is None else root_config.parse(document)
+                if currency is not None:
+                    chores = chores_for_currency(
+                        r.account_key, currency, self._ledger_batch.clock()
+                    )
+                    completions += [Received(chore, waited=r.waited) for chore in chores]
+        return completions
 
 
 def decode_all(deliveries: Iterable[Delivery], decode: Decode, settled: Settled) -> list[Received]:
