@@ -5,12 +5,23 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-# A session holds locks by which scans and flushers share the work. When its
-# machine has vanished without a word, the server must notice too.
+# A client that has stopped in the middle of a transaction would keep its rows from
+# everybody else; one whose machine has vanished, or that does not read what it has
+# asked for, must be noticed too.
 SESSION_OPTIONS: Final = (
-    "-c TimeZone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
-    " -c tcp_keepalives_count=3"
+    "-c TimeZone=UTC -c idle_in_transaction_session_timeout=10s -c tcp_user_timeout=10s"
+    " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 )
+
+IDLE_SECONDS_MAX: Final = 10
+
+HOLDS_LOCKS: Final = f" -c idle_session_timeout={IDLE_SECONDS_MAX}s"
+"""For sessions that hold advisory locks, by which processes share the work.
+
+The server closes one that asks for nothing for so long: its process may be frozen,
+and others wait for its share. One that is alive asks for something more often than
+that, even when it has nothing to do.
+"""
 
 LOOK_UPS_ONLY: Final = (
     " -c enable_seqscan=off -c enable_bitmapscan=off"
