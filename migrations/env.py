@@ -14,7 +14,7 @@ from alembic import context
 from alembic.operations import MigrationScript
 from alembic.script import ScriptDirectory
 
-from swpt_accounts.store.connection import conninfo
+from swpt_accounts.store.connection import HOLDS_LOCKS, conninfo
 from swpt_accounts.store.models import db
 
 # Any number will do, as long as it stays the same in all versions: it keeps
@@ -42,7 +42,7 @@ def connect() -> psycopg.Connection:
     url = context.config.attributes.get("postgres_url") or os.environ.get("POSTGRES_URL")
     if not url:
         raise SystemExit("POSTGRES_URL is not set: it must name the database to be migrated.")
-    return psycopg.connect(conninfo(url), application_name="swpt_accounts migrations")
+    return psycopg.connect(conninfo(url, HOLDS_LOCKS), application_name="swpt_accounts migrations")
 
 
 def run_migrations() -> None:

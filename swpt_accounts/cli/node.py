@@ -9,9 +9,11 @@ import ctypes
 import fcntl
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,15 @@ logger = logging.getLogger("swpt_accounts.supervisord")
 
 _PR_SET_PDEATHSIG: Final = 1
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_BACKOFF_SECONDS_MAX: Final = 5
+"""A program that cannot start now is started again after this time at the latest."""
+
+# supervisord warns of these, but they are how a node ends when it is told to.
+_NO_WARNING: Final = re.compile(
+    r"received \w+ indicating exit request"
+    r"|stopped: \w+ \((exit status [01]|terminated by SIGTERM)\)"
+)
 
 
 @click.command("all")
@@ -43,6 +54,7 @@ def all_programs(configuration: Path) -> None:
 
 def _supervise(configuration: Path) -> None:
     # supervisor has no types, so mypy knows nothing of what is imported or derived from it.
+    from supervisor import events  # type: ignore[import-untyped]
     from supervisor.loggers import Handler, Logger  # type: ignore[import-untyped]
     from supervisor.options import ServerOptions  # type: ignore[import-untyped]
     from supervisor.supervisord import go  # type: ignore[import-untyped]
@@ -52,7 +64,9 @@ def _supervise(configuration: Path) -> None:
     class OurLog(Handler):  # type: ignore[misc]
         def emit(self, record: Any) -> None:
             # Both use the same numbers for the levels.
-            logger.log(record.level, "%s", record.asdict()["message"])
+            message = record.asdict()["message"]
+            level = logging.INFO if _NO_WARNING.fullmatch(message) else record.level
+            logger.log(level, "%s", message)
 
     class Options(ServerOptions):  # type: ignore[misc]
         def make_logger(self) -> None:
@@ -60,6 +74,11 @@ def _supervise(configuration: Path) -> None:
 
         def write_pidfile(self) -> None:
             pass
+
+        def setsignals(self) -> None:
+            super().setsignals()
+            # What has been subscribed to before that is forgotten.
+            events.subscribe(events.ProcessStateBackoffEvent, _shorten_backoff)
 
         def get_signal(self) -> int | None:
             number: int | None = super().get_signal()
@@ -69,12 +88,7 @@ def _supervise(configuration: Path) -> None:
         def setpgrp(self) -> None:
             # This runs in each program's process, before the program.
             super().setpgrp()
-            # Until it is replaced by the program, this process has supervisord's
-            # handlers, which would note a signal to stop, and forget it.
-            for number in _STOP_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            if self.signal_receiver.get_signal() is not None:
-                os._exit(DONE)
+            _end_if_told_to_stop(self.signal_receiver)
             if libc is not None:
                 libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -82,6 +96,26 @@ def _supervise(configuration: Path) -> None:
     options.realize(["--configuration", str(configuration)], doc=__doc__)
     options.first, options.test = True, False
     go(options)
+
+
+def _end_if_told_to_stop(receiver: Any) -> None:
+    """Hear a signal to stop in a process that is about to be replaced by a program.
+
+    It still has supervisord's handlers, which note signals, to be forgotten. Signals
+    that supervisord had noted before are among them, also that children have ended.
+    """
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    while (number := receiver.get_signal()) is not None:
+        if number in _STOP_SIGNALS:
+            os._exit(DONE)
+
+
+def _shorten_backoff(event: Any) -> None:
+    """Start a program again soon, however often it could not start: supervisord waits longer."""
+    process = event.process
+    process.backoff = min(process.backoff, _BACKOFF_SECONDS_MAX)
+    process.delay = min(process.delay, time.time() + _BACKOFF_SECONDS_MAX)
 
 
 def _make_stdout_reopenable() -> None:

@@ -53,7 +53,8 @@ _WAITING_ACCOUNTS: Final = """
 """
 # Rows of one statement's snapshot stay where they are, so they are removed from
 # there. A join of the page with the table would read all of a table that is not
-# very large.
+# very large. A row that somebody holds is left for the next pass: it keeps nobody
+# from the others.
 _FORGET_CHANGES: Final[LiteralString] = """
     WITH page AS MATERIALIZED (
         SELECT debtor_id, other_creditor_id, change_id, committed_at, ctid AS place
@@ -61,9 +62,13 @@ _FORGET_CHANGES: Final[LiteralString] = """
         {condition}
         ORDER BY debtor_id, other_creditor_id, change_id
         LIMIT %s
+    ), old AS MATERIALIZED (
+        SELECT ctid AS place FROM registered_balance_change
+        WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE committed_at < %s))
+        FOR UPDATE SKIP LOCKED
     ), forgotten AS (
         DELETE FROM registered_balance_change
-        WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE committed_at < %s))
+        WHERE ctid = ANY (ARRAY(SELECT place FROM old))
         RETURNING 1
     )
     SELECT debtor_id, other_creditor_id, change_id,

@@ -19,6 +19,7 @@ _HOLDER: Final = """
     WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+_TOUCH: Final = "SELECT 1"
 _LOAD: Final = """
     SELECT position, rows_count, previous_rows_count, began_at FROM scan WHERE name = %s
 """
@@ -66,6 +67,11 @@ def holder(connection: psycopg.Connection, number: int) -> str:
         return "somebody who has just ended"
     process_id, address, since = row
     return f"a client at {address}, since {since:%Y-%m-%d %H:%M:%S} (server process {process_id})"
+
+
+def touch(transaction: Transaction) -> None:
+    """Show the server that the session is alive, so that it keeps its claim."""
+    transaction.fetch(_TOUCH, ())
 
 
 def load(transaction: Transaction, name: str, now: datetime) -> Progress:

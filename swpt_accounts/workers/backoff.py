@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 PAUSE_SECONDS_MIN: Final = 0.25
-PAUSE_SECONDS_MAX: Final = 10.0
+PAUSE_SECONDS_MAX: Final = 2.0
+"""Added to an outage at most. An attempt that takes long is a pause of its own."""
 
 
 class Backoff:

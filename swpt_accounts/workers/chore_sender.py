@@ -1,21 +1,25 @@
 """Sends chores to their queue, and knows when to send no more of them."""
 
-import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import Message, Publisher, Verdict
+from swpt_accounts.broker.publisher import Message, Outcome, Publisher, Verdict
 from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.protocol.chores import encode_chore
 from swpt_accounts.protocol.decoding import CONTENT_TYPE
 from swpt_accounts.protocol.outgoing import APP_ID
 
-logger = logging.getLogger(__name__)
-
 WAITING_MAX: Final = 10_000
 """With so many chores in the queue, a scan waits for them to be done."""
+
+CONFIRM_SECONDS: Final = 30.0
+"""So long the broker may take to confirm what was sent together."""
+
+WORD_SECONDS: Final = 2.0
+"""So often whoever sends says a word while it waits for the broker."""
 
 _SENT_BETWEEN_LOOKS: Final = 1_000
 
@@ -25,23 +29,41 @@ _DEFAULT_EXCHANGE: Final = ""
 class ChoreSender:
     """Sends chores of one shard, over a publisher that has been started."""
 
-    def __init__(self, publisher: Publisher, queue: str) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        queue: str,
+        while_waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`while_waiting` is called every two seconds for as long as the broker is slow."""
         self._publisher = publisher
         self._queue = queue
+        self._while_waiting = while_waiting
         self._sent_since_look = 0
 
     def send(self, chores: Sequence[Chore]) -> None:
         """Send the chores; all are in the queue when this returns. Raises `BrokerLost`."""
         if not chores:
             return
-        outcomes = self._publisher.publish([self._message(chore) for chore in chores])
-        for outcome in outcomes:
+        for outcome in self._publish([self._message(chore) for chore in chores]):
             if outcome.verdict is not Verdict.CONFIRMED:
                 raise BrokerLost(
                     f"the queue {self._queue!r} takes no chores: {outcome.reason}."
                     " `swpt_accounts configure` declares it"
                 )
         self._sent_since_look += len(chores)
+
+    def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
+        deadline = time.monotonic() + CONFIRM_SECONDS
+        publication = self._publisher.begin(messages)
+        while not publication.is_settled(WORD_SECONDS):
+            if time.monotonic() >= deadline:
+                raise BrokerLost(
+                    f"the queue {self._queue!r} has not confirmed all of {len(messages)} chores"
+                    f" within {CONFIRM_SECONDS:g} seconds"
+                )
+            self._while_waiting()
+        return publication.outcomes()
 
     @property
     def is_congested(self) -> bool:

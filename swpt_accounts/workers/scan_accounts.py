@@ -1,5 +1,6 @@
 """Looks at accounts: all of them once in a while, and soon at those that wait to be announced."""
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final
@@ -24,10 +25,16 @@ from swpt_accounts.workers.walk import Look
 GatherFacts = Callable[[Collection[AccountKey], Collection[int]], Facts]
 """Asks other shards about recipients, and about currencies' configurations."""
 
-UNANSWERED_SECONDS: Final = 60.0
+UNANSWERED_SECONDS: Final = 5.0
 """A currency that could not be asked about is asked about again after this time."""
 
 _UNANSWERED_MAX: Final = 100_000
+
+SENT_MAX: Final = 20_000
+"""So many accounts may wait for chores that were sent for them. Twice what the queue may hold."""
+
+LOST_SECONDS: Final = 600.0
+"""A chore that has not been done after this time is sent again, if others are being done."""
 
 WAITING_PAGE_SIZE: Final = 500
 WAITING_PACE: Final = 500.0
@@ -86,14 +93,28 @@ class AllAccounts:
 
 
 class WaitingAccounts:
-    """Has accounts announced that have changed, when their owners have waited long enough."""
+    """Has accounts announced that have changed, when their owners have waited long enough.
 
-    def __init__(self, realm: Realm, delay: timedelta) -> None:
+    An account is found in each sweep until the chore for it has been done, and
+    the chore is sent once. It is sent again when the queue was seen empty: it
+    must have been lost. Since other chores may keep the queue from ever being
+    empty, the same is thought after a while, unless nobody takes any chores.
+    """
+
+    def __init__(
+        self, realm: Realm, delay: timedelta, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` counts seconds."""
         self._realm = realm
         self._delay = delay
+        self._clock = clock
         self._position = _BEFORE_ALL
         self._is_swept = False
-        self._has_sent = False
+        self._sent: set[WaitingKey] = set()
+        self._found: set[WaitingKey] = set()
+        self._sent_since = 0.0
+        self._waiting_count = 0
+        self._are_chores_taken = False
 
     @property
     def is_done(self) -> bool:
@@ -103,31 +124,48 @@ class WaitingAccounts:
     def begin(self, _session: Session) -> None:
         """Begin with those who have waited longest."""
         self._position = _BEFORE_ALL
+        self._sent |= self._found
 
     def step(self, session: Session) -> float:
         """Send chores for some accounts; return the seconds until the next step."""
-        # What was sent in the last sweep is found again until it is done.
-        if self._position == _BEFORE_ALL and self._has_sent and session.chores.waiting_count():
-            return self._pause
+        if self._position == _BEFORE_ALL:
+            self._forget_lost(session)
         due = session.now - self._delay
         rows = pages.read_waiting_accounts(
             session.statements, due, self._position, WAITING_PAGE_SIZE
         )
-        chores = [SendAccountUpdate(*key) for _, key in rows if self._realm.contains(*key)]
-        session.chores.send(chores)
-        if self._position == _BEFORE_ALL:
-            self._has_sent = False
-        self._has_sent = self._has_sent or bool(chores)
+        found = [waiting for waiting, key in rows if self._realm.contains(*key)]
+        fresh = [waiting for waiting in found if waiting not in self._sent]
+        session.chores.send([SendAccountUpdate(*key) for _, *key in fresh])
+        self._found.update(found)
         if len(rows) < WAITING_PAGE_SIZE:
-            self._position = _BEFORE_ALL
             self._is_swept = True
-            return self._pause
-        first, last = rows[0][0], rows[-1][0]
-        self._position = last
-        is_late = due - first[0] > max(self._delay, TOO_LATE_MIN)
-        return 0.0 if is_late else len(rows) / WAITING_PACE
+            self._end_sweep()
+            seconds = self._delay.total_seconds() / LOOKS_PER_DELAY
+            return min(max(seconds, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
+        if len(self._found) >= SENT_MAX:
+            self._end_sweep()
+            return LOOK_SECONDS_MIN
+        self._position = rows[-1][0]
+        is_late = due - rows[0][0][0] > max(self._delay, TOO_LATE_MIN)
+        return 0.0 if is_late else len(fresh) / WAITING_PACE
 
-    @property
-    def _pause(self) -> float:
-        seconds = self._delay.total_seconds() / LOOKS_PER_DELAY
-        return min(max(seconds, LOOK_SECONDS_MIN), LOOK_SECONDS_MAX)
+    def _forget_lost(self, session: Session) -> None:
+        """Have the chores sent again that have not been done, if that makes sense."""
+        now = self._clock()
+        if self._sent:
+            count = session.chores.waiting_count()
+            self._are_chores_taken = self._are_chores_taken or count < self._waiting_count
+            self._waiting_count = count
+            is_too_long = self._are_chores_taken and now - self._sent_since >= LOST_SECONDS
+            if count == 0 or is_too_long:
+                self._sent = set()
+        if not self._sent:
+            self._sent_since = now
+            self._waiting_count = 0
+            self._are_chores_taken = False
+
+    def _end_sweep(self) -> None:
+        """Forget those that were not found any more: their chores have been done."""
+        self._position = _BEFORE_ALL
+        self._sent, self._found = self._found, set()

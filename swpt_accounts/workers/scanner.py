@@ -14,7 +14,7 @@ from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.store import scans
 from swpt_accounts.store.clock import TimeUncertain, require_agreement
-from swpt_accounts.store.connection import connect
+from swpt_accounts.store.connection import HOLDS_LOCKS, IDLE_SECONDS_MAX, connect
 from swpt_accounts.store.transaction import (
     Conflict,
     DatabaseUnavailable,
@@ -23,6 +23,7 @@ from swpt_accounts.store.transaction import (
 )
 from swpt_accounts.workers.backoff import Backoff
 from swpt_accounts.workers.chore_sender import ChoreSender
+from swpt_accounts.workers.states import StateReport
 from swpt_accounts.workers.stopping import Stopping
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,14 @@ ABSENCE_MAX: Final = timedelta(days=90)
 
 ABSENCE_SECONDS: Final = 3600.0
 
-_REMINDER_SECONDS: Final = 300.0
+TOUCH_SECONDS: Final = IDLE_SECONDS_MAX / 4
+"""A scan that has nothing to ask asks for nothing so often, so as not to lose its claim."""
 
-# A scan only remembers where it is. If that is lost, it looks at a page again.
-_NEED_NOT_LAST: Final = "SET synchronous_commit = off"
+# A scan only remembers where it is: if that is lost, it looks at a page again. And
+# no statement of a scan is worth a wait for a lock that somebody has forgotten.
+_SESSION_OPTIONS: Final = (
+    f"{HOLDS_LOCKS} -c synchronous_commit=off -c lock_timeout=5s -c statement_timeout=60s"
+)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -99,7 +104,7 @@ class Scanner:
         self._quit_early = quit_early
         self._backoff = Backoff()
         self._started = time.monotonic()
-        self._next_complaint = 0.0
+        self._report = StateReport(logger)
 
     def run(self, stopping: Stopping) -> None:
         """Scan until stopping is requested."""
@@ -107,52 +112,50 @@ class Scanner:
             try:
                 self._run(stopping)
             except TimeUncertain as error:
-                self._complain(error)
+                self._report.trouble("clock", f"{self._name} has stopped: {error}", logging.ERROR)
                 stopping.wait(CLOCK_PAUSE_SECONDS)
             except (BrokerLost, DatabaseUnavailable, Conflict) as error:
-                pause = self._backoff.next_pause()
-                logger.warning(
-                    "%s is interrupted (%s); again in %.1f seconds", self._name, error, pause
-                )
-                stopping.wait(pause)
+                self._report.trouble("servers", f"{self._name} is interrupted ({error})")
+                stopping.wait(self._backoff.next_pause())
             else:
                 return
 
-    def _complain(self, error: TimeUncertain) -> None:
-        if time.monotonic() >= self._next_complaint:
-            self._next_complaint = time.monotonic() + _REMINDER_SECONDS
-            logger.error("%s has stopped: %s", self._name, error)
-
     def _run(self, stopping: Stopping) -> None:
-        with (
-            translated_errors(),
-            connect(self._postgres_url, application_name=self._name, autocommit=True) as connection,
-        ):
-            connection.execute(_NEED_NOT_LAST)
-            if not self._await_claim(connection, stopping):
-                return
-            publisher = self._make_publisher()
-            try:
-                publisher.start()
-                statements = Transaction(connection.cursor())
-                chores = ChoreSender(publisher, self._chores_queue)
-                self._work(statements, chores, stopping)
-            finally:
-                publisher.stop()
+        publisher = self._make_publisher()
+        try:
+            with (
+                translated_errors(),
+                connect(
+                    self._postgres_url,
+                    application_name=self._name,
+                    autocommit=True,
+                    session_options=_SESSION_OPTIONS,
+                ) as connection,
+            ):
+                if self._await_claim(connection, stopping):
+                    publisher.start()
+                    statements = Transaction(connection.cursor())
+                    self._work(statements, self._chore_sender(publisher, statements), stopping)
+        finally:
+            # A broker that is slow to say goodbye keeps nobody from the claim.
+            publisher.stop()
+
+    def _chore_sender(self, publisher: Publisher, statements: Transaction) -> ChoreSender:
+        return ChoreSender(publisher, self._chores_queue, lambda: scans.touch(statements))
 
     def _await_claim(self, connection: psycopg.Connection, stopping: Stopping) -> bool:
         """Wait until no other process runs this scan; False when stopping."""
-        next_word = 0.0
         while not stopping.requested:
             if scans.claim(connection, self._number):
+                self._report.well("claim")
                 return True
-            if time.monotonic() >= next_word:
-                next_word = time.monotonic() + _REMINDER_SECONDS
-                logger.warning(
-                    "%s waits: it is run already, by %s. There can be only one for a database.",
-                    self._name,
-                    scans.holder(connection, self._number),
-                )
+            self._report.well("servers")
+            holder = scans.holder(connection, self._number)
+            self._report.trouble(
+                "claim",
+                f"{self._name} waits: it is run already, by {holder}. There can be only one for a"
+                " database.",
+            )
             stopping.wait(CLAIM_SECONDS * random.uniform(0.5, 1.0))
         return False
 
@@ -164,15 +167,16 @@ class Scanner:
         due = [time.monotonic()] * len(self._tasks)
         while not (self._quit_early and all(task.is_done for task in self._tasks)):
             index = due.index(min(due))
-            if stopping.wait(max(0.0, due[index] - time.monotonic())):
+            if _wait(due[index] - time.monotonic(), statements, stopping):
                 return
-            if not self._await_room(chores, stopping):
+            if not self._await_room(statements, chores, stopping):
                 return
             began = time.monotonic()
             pause = self._tasks[index].step(self._session(statements, chores))
             ended = time.monotonic()
             due[index] = max(began + pause, ended + REST * (ended - began))
             self._backoff.reset()
+            self._report.well("servers")
 
     def _require_presence(self, statements: Transaction) -> None:
         """Doubt a clock that says that nobody has been here for months.
@@ -190,20 +194,30 @@ class Scanner:
                 f" the scan begins in {ABSENCE_SECONDS - waited:.0f} seconds"
             )
 
-    def _await_room(self, chores: ChoreSender, stopping: Stopping) -> bool:
+    def _await_room(self, statements: Transaction, chores: ChoreSender, stopping: Stopping) -> bool:
         """Wait until there are not too many chores in the queue; False when stopping."""
-        if chores.is_congested:
-            logger.warning(
-                "%s waits: there are %d chores in the queue already",
-                self._name,
-                chores.waiting_count(),
+        while chores.is_congested:
+            count = chores.waiting_count()
+            self._report.trouble(
+                "room", f"{self._name} waits: there are {count} chores in the queue already"
             )
-            while chores.is_congested and not stopping.wait(CONGESTION_SECONDS):
-                pass
-        return not stopping.requested
+            if _wait(CONGESTION_SECONDS, statements, stopping):
+                return False
+        self._report.well("room")
+        return True
 
     def _session(self, statements: Transaction, chores: ChoreSender) -> Session:
         """Look at the clocks; raise `TimeUncertain` unless they can be believed."""
         now = require_agreement(statements, self._clock, CLOCK_SKEW_MAX)
-        self._next_complaint = 0.0
+        self._report.well("clock")
         return Session(statements, chores, now)
+
+
+def _wait(seconds: float, statements: Transaction, stopping: Stopping) -> bool:
+    """Wait so long, without falling silent; tell whether it is time to stop."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > TOUCH_SECONDS:
+        if stopping.wait(TOUCH_SECONDS):
+            return True
+        scans.touch(statements)
+    return stopping.wait(max(0.0, left))

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,27 @@ def test_a_program_that_dies_is_started_again() -> None:
         exited = [line for line in program.lines if "terminated by SIGKILL" in line]
         assert len(exited) == len(PROGRAMS)
         assert all(json.loads(line)["levelname"] == "WARNING" for line in exited)
+
+
+def test_programs_that_die_at_the_same_moment_are_all_started_again_at_once() -> None:
+    """That others have died too is nothing that a new process has to end for."""
+    with node(free_port()) as program:
+        wait_until_running(program)
+        for pause in range(5):
+            victims = [pid for pid in children_of(program.process.pid) if is_idle(pid)]
+            assert len(victims) == len(IDLE)
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+                time.sleep(pause / 5000)  # They may die one by one, or together.
+            program.wait_for_line("idling until signalled", count=len(victims))
+        exits = [line for line in program.lines if "exited: " in line]
+        assert len(exits) == 5 * len(IDLE)
+        assert all("terminated by SIGKILL" in line for line in exits)
+
+
+def is_idle(pid: int) -> bool:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"consume_" in words or b"flush_all" in words
 
 
 def test_the_programs_do_not_outlive_the_one_that_watches_them() -> None:

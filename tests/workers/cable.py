@@ -37,6 +37,12 @@ class Cable:
         with self._lock:
             self._is_plugged_in = True
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Pass nothing on, without a sign, while the block runs; and then all of it."""
+        with self._lock:
+            yield
+
     def close(self) -> None:
         self.pull_out()
         self._is_closed = True

@@ -8,8 +8,12 @@ import psycopg
 
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.ledger.chores import Chore
+from swpt_accounts.store import accounts
+from swpt_accounts.store.transaction import Transaction
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers.scanner import Scanner, Session, Task
+from tests import factories
+from tests.factories import NOW
 from tests.workers.waiting import SECONDS
 
 NAME = "scan_accounts"
@@ -72,3 +76,11 @@ def scan_sessions(shard: psycopg.Connection, name: str = NAME) -> list[int]:
         [name],
     )
     return [row[0] for row in holders]
+
+
+def add_accounts(shard: psycopg.Connection, *rows: dict[str, Any]) -> None:
+    """Add accounts with these fields, announced a moment ago unless they say something else."""
+    announced = {"is_created": True, "last_update_sent_ts": NOW}
+    made = [factories.account(**{**announced, **row}) for row in rows]
+    with shard.transaction(), shard.cursor() as cursor:
+        accounts.save(Transaction(cursor), sorted(made, key=lambda a: a.key), {})

@@ -1,9 +1,8 @@
-"""What a scan finds due on accounts, and in which order it has waiting ones announced."""
+"""What a scan finds due on accounts."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -20,16 +19,14 @@ from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.store import accounts
-from swpt_accounts.store.transaction import Transaction
 from swpt_accounts.workers import scan_accounts
-from swpt_accounts.workers.scan_accounts import AllAccounts, WaitingAccounts
+from swpt_accounts.workers.scan_accounts import AllAccounts
 from swpt_accounts.workers.scanner import Session
 from tests import factories
 from tests.factories import NOW
 from tests.workers.conftest import MakeSession
 from tests.workers.running import nobody_answers
-from tests.workers.wire import Wire
+from tests.workers.scanning import add_accounts
 
 HALF = Realm.parse("0.#")
 EVERYTHING = Realm.parse("#")
@@ -42,13 +39,6 @@ LOCAL, FOREIGN = (
 def creditor_of(debtor_id: int) -> int:
     """A creditor whose account in the currency is in the half."""
     return next(n for n in range(1, 1000) if HALF.contains(debtor_id, n))
-
-
-def add_accounts(shard: psycopg.Connection, *rows: dict[str, Any]) -> None:
-    announced = {"is_created": True, "last_update_sent_ts": NOW}
-    made = [factories.account(**{**announced, **row}) for row in rows]
-    with shard.transaction(), shard.cursor() as cursor:
-        accounts.save(Transaction(cursor), sorted(made, key=lambda a: a.key), {})
 
 
 class Asked:
@@ -68,9 +58,6 @@ class Asked:
 @pytest.fixture
 def session(make_session: MakeSession) -> Session:
     return make_session()
-
-
-# -- all accounts -------------------------------------------------------------
 
 
 def test_a_page_of_accounts_comes_to_what_is_due_on_each_of_them(
@@ -263,161 +250,3 @@ def test_no_account_is_so_extreme_that_a_scan_stops_at_it(
     look = rows.look(session, (), 1000)
     assert look.rows_count == 2 * 3 * 4 * 2 * 4 * 3
     assert look.chores
-
-
-# -- waiting accounts ---------------------------------------------------------
-
-DELAY = timedelta(hours=1)
-PAGE = 10
-
-Sent = Callable[[], list[int]]
-
-
-@pytest.fixture
-def sent(wire: Wire, chores_queue: str) -> Sent:
-    """Call it to take from the queue what has been sent: the creditors of announced accounts."""
-
-    def take() -> list[int]:
-        taker = Wire(wire.url)
-        taker.consume(chores_queue)
-        received = taker.catch_up()
-        taker.close()
-        assert {r.properties.type for r in received} <= {"SendAccountUpdate"}
-        return [r.document["creditor_id"] for r in received]
-
-    return take
-
-
-@pytest.fixture(autouse=True)
-def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_accounts, "WAITING_PAGE_SIZE", PAGE)
-
-
-def add_waiting(shard: psycopg.Connection, waits: dict[int, timedelta | None]) -> None:
-    """Add accounts, by their creditors, that have waited for so long."""
-    add_accounts(
-        shard,
-        *(
-            {"creditor_id": n, "update_pending_since": None if wait is None else NOW - wait}
-            for n, wait in waits.items()
-        ),
-    )
-
-
-def sweep(waiting: WaitingAccounts, session: Session) -> list[float]:
-    """Let it take steps until it has found all; return the pauses."""
-    pauses = [waiting.step(session)]
-    while waiting._position != scan_accounts._BEFORE_ALL:
-        pauses.append(waiting.step(session))
-    return pauses
-
-
-def test_accounts_that_have_waited_long_enough_are_announced_the_longest_first(
-    shard: psycopg.Connection, session: Session, sent: Sent
-) -> None:
-    microsecond = timedelta(microseconds=1)
-    add_waiting(
-        shard,
-        {
-            **{n: DELAY + timedelta(minutes=n) for n in range(1, 26)},
-            100: DELAY,
-            101: DELAY - microsecond,
-            102: -DELAY,
-            103: None,
-        },
-    )
-    waiting = WaitingAccounts(EVERYTHING, DELAY)
-    waiting.begin(session)
-    assert not waiting.is_done
-
-    pauses = sweep(waiting, session)
-
-    assert sent() == [*range(25, 0, -1), 100]
-    assert len(pauses) == 3
-    assert waiting.is_done
-
-
-def test_many_accounts_that_have_begun_to_wait_at_one_moment_are_all_found_once(
-    shard: psycopg.Connection, session: Session, sent: Sent
-) -> None:
-    add_waiting(shard, dict.fromkeys(range(-20, 15), DELAY))
-    waiting = WaitingAccounts(EVERYTHING, DELAY)
-    sweep(waiting, session)
-    assert sent() == list(range(-20, 15))
-
-
-def test_no_account_is_sent_again_while_chores_wait_in_the_queue(
-    shard: psycopg.Connection, session: Session, sent: Sent
-) -> None:
-    add_waiting(shard, dict.fromkeys(range(1, 16), DELAY))
-    waiting = WaitingAccounts(EVERYTHING, DELAY)
-
-    for _ in range(5):
-        sweep(waiting, session)
-
-    assert sent() == list(range(1, 16))
-    # The chores are gone, without having been done.
-    sweep(waiting, session)
-    assert sent() == list(range(1, 16))
-
-
-def test_accounts_that_begin_to_wait_are_found_although_nothing_was_sent_before(
-    shard: psycopg.Connection, session: Session, make_session: MakeSession, sent: Sent
-) -> None:
-    add_waiting(shard, {1: timedelta(0)})
-    waiting = WaitingAccounts(EVERYTHING, DELAY)
-    sweep(waiting, session)
-    assert waiting.is_done
-    assert sent() == []
-
-    sweep(waiting, make_session(NOW + DELAY - timedelta(microseconds=1)))
-    assert sent() == []
-    sweep(waiting, make_session(NOW + DELAY))
-    assert sent() == [1]
-
-
-def test_accounts_of_other_shards_are_not_announced(
-    shard: psycopg.Connection, session: Session, sent: Sent
-) -> None:
-    add_waiting(shard, dict.fromkeys(range(1, 41), DELAY))
-    sweep(WaitingAccounts(HALF, DELAY), session)
-    assert sent() == [n for n in range(1, 41) if HALF.contains(factories.DEBTOR_ID, n)]
-
-
-def test_accounts_that_are_late_are_announced_without_a_pause_and_others_evenly(
-    shard: psycopg.Connection, make_session: MakeSession
-) -> None:
-    add_waiting(shard, dict.fromkeys(range(1, 26), timedelta(0)))
-    microsecond = timedelta(microseconds=1)
-    for late, pause in (
-        (timedelta(0), PAGE / scan_accounts.WAITING_PACE),
-        (DELAY, PAGE / scan_accounts.WAITING_PACE),
-        (DELAY + microsecond, 0.0),
-        (timedelta(days=100), 0.0),
-    ):
-        pauses = sweep(WaitingAccounts(EVERYTHING, DELAY), make_session(NOW + DELAY + late))
-        assert pauses[:-1] == [pause, pause]
-        assert pauses[-1] == scan_accounts.LOOK_SECONDS_MAX
-
-
-@pytest.mark.parametrize(
-    ("delay", "pause"), [(0, 0.2), (1, 0.2), (10, 0.5), (100, 5), (3600, 10), (86400, 10)]
-)
-def test_the_shorter_the_delay_the_more_often_it_looks(
-    session: Session, delay: float, pause: float
-) -> None:
-    waiting = WaitingAccounts(EVERYTHING, timedelta(seconds=delay))
-    assert waiting.step(session) == pause
-
-
-def test_after_a_restart_it_begins_with_those_who_have_waited_longest(
-    shard: psycopg.Connection, session: Session, sent: Sent
-) -> None:
-    add_waiting(shard, {n: DELAY + timedelta(minutes=n) for n in range(1, 26)})
-    waiting = WaitingAccounts(EVERYTHING, DELAY)
-    waiting.step(session)
-    waiting.begin(session)
-    sent()
-    shard.execute("UPDATE account SET update_pending_since = NULL WHERE creditor_id > 20")
-    sweep(waiting, session)
-    assert sent() == list(range(20, 0, -1))

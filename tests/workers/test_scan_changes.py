@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
+from swpt_accounts.store.connection import connect
 from swpt_accounts.workers.scan_changes import AllChanges
 from swpt_accounts.workers.walk import Walk
 from tests.factories import NOW
@@ -49,3 +50,18 @@ def test_a_page_tells_how_many_were_seen_and_how_many_are_gone(
     assert (look.rows_count, look.last_key[:2], list(look.chores)) == (60, (1, 0), [])
     assert look.removed_count == 100 - len(change_ids(remembered))
     assert 0 < look.removed_count < 60
+
+
+def test_a_change_that_somebody_holds_is_left_for_the_next_pass(
+    remembered: psycopg.Connection, postgres_url: str, make_session: MakeSession
+) -> None:
+    rows = AllChanges(NOW)
+    session = make_session()
+    session.statements.execute("SET lock_timeout = '10s'", ())
+    with connect(postgres_url, application_name="tests: forgotten") as other:
+        other.execute(
+            "SELECT FROM registered_balance_change WHERE change_id = -10 FOR UPDATE"
+        ).fetchall()
+        assert rows.look(session, (), 200).removed_count == 49
+        assert change_ids(remembered) == [-10, *range(50)]
+    assert rows.look(session, (), 200).removed_count == 1

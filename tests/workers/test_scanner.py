@@ -14,6 +14,7 @@ from swpt_accounts.store.clock import TimeUncertain
 from swpt_accounts.store.scans import Progress
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers import backoff, chore_sender, scanner
+from swpt_accounts.workers.backoff import Backoff
 from swpt_accounts.workers.scanner import Scanner
 from tests.factories import every_chore
 from tests.workers.cable import cable
@@ -184,17 +185,50 @@ def test_a_scan_goes_on_when_a_lost_server_is_back(
 
 
 def test_after_each_loss_a_scan_first_tries_again_after_the_shortest_pause(
-    make: Make, shard: psycopg.Connection, caplog: pytest.LogCaptureFixture
+    make: Make, shard: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """If each pause were twice as long as the one before, the last one would be hours."""
+    monkeypatch.setattr(backoff, "PAUSE_SECONDS_MIN", 0.01)
+    monkeypatch.setattr(backoff, "PAUSE_SECONDS_MAX", 1000 * SECONDS)
     steps = Steps()
     with running(make(steps)):
-        for number in range(1, 5):
+        for _ in range(20):
             await_steps(steps)
             [server_process] = eventually("it holds the lock", lambda: scan_sessions(shard))
             shard.execute("SELECT pg_terminate_backend(%s)", [server_process])
-            eventually("it is told", lambda n=number: len(said(caplog, "interrupted")) == n)
-    for word in said(caplog, "interrupted"):
-        assert word.endswith(("again in 0.1 seconds", "again in 0.2 seconds"))
+
+
+@pytest.mark.parametrize("server", ["database", "broker"])
+def test_a_server_that_is_away_for_long_makes_one_line_and_one_when_it_is_back(
+    postgres_url: str,
+    broker_url: str,
+    chores_queue: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+) -> None:
+    monkeypatch.setattr(backoff, "PAUSE_SECONDS_MAX", 0.01)
+    attempts_count = 0
+
+    def take_breath(self: Backoff) -> float:
+        nonlocal attempts_count
+        attempts_count += 1
+        return next_pause(self)
+
+    next_pause = Backoff.next_pause
+    monkeypatch.setattr(Backoff, "next_pause", take_breath)
+    steps = Steps(chores=every_chore)
+    with cable(postgres_url) as (to_database, database), cable(broker_url) as (to_broker, broker):
+        laid = {"database": to_database, "broker": to_broker}[server]
+        with running(make_scanner(database, broker, chores_queue, steps)):
+            await_steps(steps)
+            laid.pull_out()
+            eventually("many attempts", lambda: attempts_count > 20)
+            laid.plug_in()
+            await_words(caplog, "over, after ")
+    said_twice = said(caplog, "scan_accounts is interrupted (")
+    assert len(said_twice) == 2
+    assert said_twice[1].startswith("over, after ")
 
 
 def test_a_scan_whose_queue_is_missing_says_what_declares_it_and_goes_on_afterwards(

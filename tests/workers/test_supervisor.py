@@ -82,6 +82,32 @@ def test_workers_whose_parent_was_killed_end() -> None:
     assert said.count("the parent process is gone") == 3
 
 
+def test_a_worker_that_does_not_listen_is_killed() -> None:
+    with command(3, "stick") as (parent, workers):
+        parent.terminate()
+        said = await_the_end_of_all(parent)
+    assert parent.returncode == 0
+    assert sum(f"worker process {worker} has not ended" in said for worker in workers) == 1
+
+
+@pytest.mark.parametrize("event", ["the command is told to end", "another worker dies"])
+def test_a_worker_that_is_frozen_is_killed(event: str) -> None:
+    with command(3, "stick") as (parent, workers):
+        os.kill(workers[0], signal.SIGSTOP)
+        os.kill(
+            *(parent.pid, signal.SIGTERM) if "command" in event else (workers[1], signal.SIGKILL)
+        )
+        said = await_the_end_of_all(parent)
+    assert f"worker process {workers[0]} has not ended within" in said
+
+
+def test_a_stuck_worker_whose_parent_was_killed_ends() -> None:
+    with command(3, "stick") as (parent, _):
+        parent.kill()
+        said = await_the_end_of_all(parent)
+    assert said.count("is cut off") == 1
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_command_without_workers_idles_until_it_is_told_to_end(number: signal.Signals) -> None:
     with command(0, "wait") as (parent, _):
