@@ -39,6 +39,7 @@ GROUPS = {
             "tests/workers",
             "tests/end_to_end",
             "tests/script/test_embedded_rabbitmq.py",
+            "tests/script/test_rabbitmq_4.py",
         ),
         with_unmarked=True,
         prepare=rabbitmq_4.ensure,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from embedded import FolderInUse, ServerFailed, Urls, processes, servers
 from embedded.servers import lock
@@ -69,8 +70,13 @@ def _verdict(progress: Progress, *, passed: bool) -> int:
 def _test(
     progress: Progress, arguments: Sequence[str], environ: Mapping[str, str] = os.environ
 ) -> bool:
-    with _throw_away_servers(progress, environ) as urls:
-        command = [str(VENV / "bin" / "python"), "-m", "pytest", *arguments]
+    with (
+        _throw_away_servers(progress, environ) as urls,
+        TemporaryDirectory(prefix="swpt-test-", ignore_cleanup_errors=True) as temporary,
+    ):
+        # By default all runs share one folder, and each run closes it to PostgreSQL's user anew.
+        folder = f"--basetemp={temporary}/pytest"
+        command = [str(VENV / "bin" / "python"), "-m", "pytest", folder, *arguments]
         pytest = subprocess.Popen(command, cwd=ROOT, env={**environ, **_environment(urls)})
         try:
             passed = pytest.wait() == 0
