@@ -93,6 +93,7 @@ def _prepare_apt(work: Path) -> list[str]:
         "Dir::Cache": work / "cache",
         "Acquire::Languages": "none",
         "APT::Sandbox::User": "root",
+        "APT::Update::Error-Mode": "any",
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     return ["apt-get", "--quiet=2", "--yes", *words]
