@@ -10,7 +10,7 @@ from pathlib import Path
 import pika
 from rich.console import Console
 
-from bench import against, backlog, fetch_api, floor, latency, memory, sizes, throughput
+from bench import against, backlog, before, fetch_api, floor, latency, memory, sizes, throughput
 from bench.node import Node, chosen_settings
 from bench.other_node import VHOST
 from bench.peers import Failed, Peers
@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[Session], None]] = {
 
 _TRANSFERS, _ACCOUNTS, _ROUNDS = 20_000, 1_000, 3
 _QUICK_TRANSFERS, _QUICK_ACCOUNTS, _QUICK_ROUNDS = 300, 30, 1
+_BEFORE_ROUNDS, _QUICK_BEFORE_ROUNDS = 8, 2
 _AGAINST_TRANSFERS, _QUICK_AGAINST_TRANSFERS = 1_000, 60
 _WIDTH_MIN = 150
 _POSTGRES_VERSION = "SELECT current_setting('server_version_num')::integer"
@@ -69,13 +70,15 @@ def _measure(options: Options, progress: Progress) -> Report:
     with _session(options, progress) as session:
         for part in options.parts:
             PARTS[part](session)
+        if options.before is not None:
+            before.measure(session, options.before)
         return session.report
 
 
 @contextmanager
 def _session(options: Options, progress: Progress) -> Iterator[Session]:
     """A node that is configured, and whose flusher runs."""
-    vhosts = () if options.against is None else (VHOST,)
+    vhosts = () if options.against is None and options.before is None else (VHOST,)
     with servers(
         options.folder, progress, holder="script/bench", fresh=True, vhosts=vhosts
     ) as urls:
@@ -109,28 +112,42 @@ def _described(options: Options) -> dict[str, object]:
 def _options() -> Options:
     named = _parser().parse_args()
     quick = bool(named.quick)
-    if named.against is not None:
-        _demand_private_servers()
-    chosen = named.parts and {*named.parts, *(["against"] if named.against is not None else [])}
+    if named.against is not None or named.before is not None:
+        _demand_private_servers("--against" if named.before is None else "--before")
     return Options(
-        parts=tuple(part for part in PARTS if not chosen or part in chosen),
+        parts=_parts(named),
         is_quick=quick,
         transfers_count=named.transfers or (_QUICK_TRANSFERS if quick else _TRANSFERS),
         accounts_count=named.accounts or (_QUICK_ACCOUNTS if quick else _ACCOUNTS),
-        rounds_count=named.rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
+        rounds_count=named.rounds or _rounds_count(named),
         against=named.against,
         against_transfers_count=named.against_transfers
         or (_QUICK_AGAINST_TRANSFERS if quick else _AGAINST_TRANSFERS),
+        before=None if named.before is None else before.find_commit(named.before),
         folder=named.folder.resolve(),
         results=named.results.resolve(),
     )
 
 
-def _demand_private_servers() -> None:
+def _parts(named: argparse.Namespace) -> tuple[str, ...]:
+    """Without any name all of them; but the comparison with a commit is made for itself."""
+    if not named.parts:
+        return tuple(PARTS) if named.before is None else ()
+    chosen = {*named.parts, *(["against"] if named.against is not None else [])}
+    return tuple(part for part in PARTS if part in chosen)
+
+
+def _rounds_count(named: argparse.Namespace) -> int:
+    if named.before is not None:
+        return _QUICK_BEFORE_ROUNDS if named.quick else _BEFORE_ROUNDS
+    return _QUICK_ROUNDS if named.quick else _ROUNDS
+
+
+def _demand_private_servers(option: str) -> None:
     named = [name for name in ("POSTGRES_URL", "PROTOCOL_BROKER_URL") if os.environ.get(name)]
     if named:
         raise Refusal(
-            f"--against works with private servers only, because the other node needs a database"
+            f"{option} works with private servers only, because the other node needs a database"
             f" and a virtual host of its own. Unset {' and '.join(named)}."
         )
 
@@ -161,9 +178,17 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=_at_least(1),
         metavar="N",
-        help=f"how often throughput is measured; the median counts [{_ROUNDS}]",
+        help="how often throughput is measured; the median counts"
+        f" [{_ROUNDS}; with --before {_BEFORE_ROUNDS}]",
     )
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--before",
+        metavar="COMMIT",
+        help="compares the CPU for a whole transfer with that at another commit; does nothing else"
+        " unless parts are named",
+    )
+    other.add_argument(
         "--against",
         metavar="COMMAND",
         help="shell command that starts another accounting authority, to be compared with",

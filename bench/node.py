@@ -10,15 +10,16 @@ from embedded import Urls, processes
 from steps.environment import ROOT, VENV
 from swpt_accounts.settings import reference
 
-ENTRYPOINT = ROOT / "docker" / "entrypoint.sh"
 _OF_THE_BENCHMARK = {"POSTGRES_URL", "PROTOCOL_BROKER_URL", "CHORES_BROKER_URL"}
 
 
 class Node(Programs):
-    """This project's programs: each a command of docker/entrypoint.sh."""
+    """This project's programs, as they stand in a checkout: commands of docker/entrypoint.sh."""
 
-    def __init__(self, urls: Urls, folder: Path) -> None:
+    def __init__(self, urls: Urls, folder: Path, checkout: Path = ROOT) -> None:
         super().__init__(urls, folder)
+        self._entrypoint = checkout / "docker" / "entrypoint.sh"
+        self._environment["PYTHONPATH"] = str(checkout)
         path = self._environment.get("PATH", os.defpath)
         self._environment["PATH"] = f"{VENV / 'bin'}{os.pathsep}{path}"
 
@@ -41,7 +42,7 @@ class Node(Programs):
         return "consume_messages", "-p", str(count)
 
     def start(self, *command: str) -> Process:
-        return super().start(str(ENTRYPOINT), *command)
+        return super().start(str(self._entrypoint), *command)
 
     def _has_tables(self) -> bool:
         tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"

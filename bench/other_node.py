@@ -14,15 +14,27 @@ from swpt_accounts.broker.lost import BrokerLost
 from swpt_accounts.broker.topology import subscribe
 from swpt_accounts.store.connection import connect
 
-VHOST = "against"
+VHOST = "other"
 """A private broker must have been started with this virtual host, which must be empty."""
 
-_DATABASE = "against"
+_DATABASE = "other"
 _STARTED_PERIOD_SECONDS = 0.25
 _IN_FOLDER = 'cd -- "$1" && exec sh -c "$2"'
 # What it has done but not noted down, it would do again after the next start. Programs that look
 # for work from time to time note some of it down at the next look.
 _QUIET_SECONDS = 2.0
+
+
+def make_place(ours: Programs) -> Urls:
+    """An empty database, and the empty virtual host, on the servers of our node."""
+    with connect(ours.postgres_url, application_name="bench", autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+    return Urls(
+        urlsplit(ours.postgres_url)._replace(path=f"/{_DATABASE}").geturl(),
+        urlsplit(ours.broker_url)._replace(path=f"/{VHOST}").geturl(),
+        logs=(),
+        vhosts=(),
+    )
 
 
 class OtherNode(Programs):
@@ -31,23 +43,12 @@ class OtherNode(Programs):
     ready_seconds = 180.0
 
     def __init__(self, ours: Programs, folder: Path, command: str) -> None:
-        self._ours = ours
         self._command = command
-        urls = Urls(
-            urlsplit(ours.postgres_url)._replace(path=f"/{_DATABASE}").geturl(),
-            urlsplit(ours.broker_url)._replace(path=f"/{VHOST}").geturl(),
-            logs=(),
-            vhosts=(),
-        )
-        super().__init__(urls, folder)
+        super().__init__(make_place(ours), folder)
 
     def configure(self) -> None:
-        """Makes a database, and lets the command make everything else until it consumes."""
+        """Lets the command make everything that it needs until it consumes."""
         processes.end_left_over(self._folder, politely=signal.SIGTERM, seconds=STOP_SECONDS)
-        with connect(
-            self._ours.postgres_url, application_name="bench", autocommit=True
-        ) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
         with self.running(*self.consumers(1)):
             self.wait_until(
                 lambda: is_consumed(self.broker_url),

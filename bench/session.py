@@ -23,6 +23,8 @@ class Options:
     against: str | None
     """The shell command that starts another accounting authority."""
     against_transfers_count: int
+    before: str | None
+    """The commit to be compared with."""
     folder: Path
     results: Path
 

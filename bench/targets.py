@@ -30,6 +30,7 @@ TARGETS = {
     "four_consumers_ratio": Target(0.8, at_least=True),
     "cpu_per_transfer": Target(0.9, 0.7),
     "cpu_per_transfer_node": Target(0.35),
+    "before_cpu_ratio": Target(1.1),
     "floor_ratio": Target(1.6),
     "rate_ratio_1000000_accounts": Target(0.85, at_least=True),
     "rate_ratio_5000000_accounts": Target(0.85, at_least=True),

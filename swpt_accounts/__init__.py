@@ -1,3 +1,3 @@
 """A Swaptacular accounting authority. Importing this does nothing."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

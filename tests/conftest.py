@@ -1,13 +1,27 @@
 """The fixtures that tests of every folder may ask for. Each topic has a file of its own."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
+
+from steps.long import GROUPS
 
 pytest_plugins = ["tests.fix_database", "tests.fix_broker"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """A test marked for a group that does not exist would never run."""
+    for item in items:
+        for mark in item.iter_markers("long"):
+            group = mark.kwargs.get("group")
+            if mark.args or group not in GROUPS:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: write pytest.mark.long(group=NAME), with a name from "
+                    f"script/steps/long.py: {', '.join(GROUPS)}."
+                )
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,8 @@ Debian's /usr/sbin/rabbitmq-server refuses ordinary users, and speaks for the sy
 programs below /usr/lib do neither, if everything is named in their environment: node name, ports,
 folders, cookie. Erlang's port mapper (epmd) is a private one too, since the common one would
 outlive the node, and would tie it to nodes of others.
+
+RabbitMQ of another system runs in the same way, with that system's /usr in place of this one's.
 """
 
 import json
@@ -21,7 +23,12 @@ from pika.exceptions import AMQPError
 from embedded import ports, processes
 from embedded.processes import ServerFailed
 
+USR = "EMBEDDED_RABBITMQ_USR"
+"""Names a folder that the node sees in place of /usr: the programs of a newer system."""
+
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
+# In a mount namespace of its own, which goes with its last process: nothing stays mounted.
+_SEE_IN_PLACE_OF_USR = ["sh", "-c", 'mount --bind "$0" /usr && exec "$@"']
 _NODE = "swpt_accounts@localhost"
 _USER = "guest"  # RabbitMQ's own default. It is let in from the loopback interface only.
 _START_SECONDS = 90.0
@@ -53,9 +60,13 @@ class EmbeddedRabbitMQ:
         folder: Path | str,
         *,
         vhosts: Sequence[str] = (),
+        usr: str | None = None,
         say: Callable[[str], None] = lambda words: None,
     ) -> None:
+        """`usr` is seen in place of /usr; by default it is what EMBEDDED_RABBITMQ_USR names."""
         self.folder = Path(folder).resolve()
+        named = os.environ.get(USR, "") if usr is None else usr
+        self._usr = Path(named).resolve() if named else None
         self.log = self.folder / "log" / "rabbit.log"
         self.port = 0
         self._output = self.folder / "log" / "output.log"
@@ -77,8 +88,10 @@ class EmbeddedRabbitMQ:
 
     def start(self) -> None:
         """Returns when the node takes connections."""
-        if not (_PROGRAMS / "rabbitmq-server").exists():
-            raise ServerFailed(f"RabbitMQ is not installed in {_PROGRAMS}. Run script/bootstrap.")
+        programs = self._usr / _PROGRAMS.relative_to("/usr") if self._usr else _PROGRAMS
+        if not (programs / "rabbitmq-server").exists():
+            advice = f"Correct or unset {USR}." if self._usr else "Run script/bootstrap."
+            raise ServerFailed(f"RabbitMQ is not installed in {programs}. {advice}")
         for folder in [self.folder, self.folder / "log", self.folder / "home"]:
             folder.mkdir(parents=True, exist_ok=True)
         self.heal()
@@ -120,7 +133,7 @@ class EmbeddedRabbitMQ:
     def control(self, *words: str) -> str:
         """Runs rabbitmqctl on this node and returns what it says. Takes a second or more."""
         answer = subprocess.run(
-            [_PROGRAMS / "rabbitmqctl", "--node", _NODE, "--quiet", *words],
+            self._command(_PROGRAMS / "rabbitmqctl", "--node", _NODE, "--quiet", *words),
             env=self._environment(),
             check=False,
             capture_output=True,
@@ -158,7 +171,7 @@ class EmbeddedRabbitMQ:
         environment = self._environment()
         mapper_port = self._ports[2]
         self._port_mapper = processes.launch(
-            ["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"],
+            self._command("epmd", "-port", str(mapper_port), "-address", "127.0.0.1"),
             folder=self.folder,
             log=self._output,
             environment=environment,
@@ -171,7 +184,7 @@ class EmbeddedRabbitMQ:
             log=self._output,
         )
         self._node = processes.launch(
-            [_PROGRAMS / "rabbitmq-server"],
+            self._command(_PROGRAMS / "rabbitmq-server"),
             folder=self.folder,
             log=self._output,
             environment=environment,
@@ -183,6 +196,12 @@ class EmbeddedRabbitMQ:
             seconds=_START_SECONDS,
             log=self._output,
         )
+
+    def _command(self, *words: str | Path) -> list[str | Path]:
+        if not self._usr:
+            return [*words]
+        as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+        return ["unshare", *as_root, "--mount", *_SEE_IN_PLACE_OF_USR, self._usr, *words]
 
     def _is_ready(self) -> bool:
         if not _listens(self.port):

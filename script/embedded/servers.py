@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from embedded.postgres import EmbeddedPostgres
-from embedded.rabbitmq import EmbeddedRabbitMQ
+from embedded.rabbitmq import USR, EmbeddedRabbitMQ
 from steps.interruption import undisturbed
 from steps.progress import Progress
 
@@ -73,7 +73,7 @@ def servers(
         var.mkdir(parents=True, exist_ok=True)
         stack.enter_context(lock(var, holder))
         postgres = EmbeddedPostgres(var / "postgres", durable=durable)
-        rabbitmq = EmbeddedRabbitMQ(var / "rabbitmq", vhosts=vhosts)
+        rabbitmq = EmbeddedRabbitMQ(var / "rabbitmq", vhosts=vhosts, usr=environ.get(USR, ""))
         if fresh:
             remove(postgres, rabbitmq)
         chosen: list[tuple[str, _Server]] = []

@@ -46,6 +46,7 @@ def report(quick: tuple[str, Path]) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.long(group="benchmark")
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize("part", PARTS)
 def test_every_part_has_figures(report: dict[str, Any], part: str) -> None:
@@ -57,6 +58,7 @@ def test_every_part_has_figures(report: dict[str, Any], part: str) -> None:
         assert all(value >= 0 for value in figure["rounds"]), figure
 
 
+@pytest.mark.long(group="benchmark")
 @pytest.mark.timeout(SECONDS + 60)
 def test_the_table_has_targets_and_marks(quick: tuple[str, Path]) -> None:
     said, _ = quick
@@ -65,6 +67,7 @@ def test_the_table_has_targets_and_marks(quick: tuple[str, Path]) -> None:
     assert "not measured" in said  # Nothing was named to compare with.
 
 
+@pytest.mark.long(group="benchmark")
 @pytest.mark.timeout(SECONDS + 60)
 def test_what_was_measured_is_drawn(quick: tuple[str, Path]) -> None:
     _, results = quick

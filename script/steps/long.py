@@ -1,0 +1,48 @@
+"""The groups of tests that take long: what each of them shows, and what it needs beforehand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from steps import rabbitmq_4
+from steps.progress import Progress
+
+
+def _nothing(progress: Progress) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class LongGroup:
+    """The tests marked `long(group=NAME)`, and what runs once more under other circumstances."""
+
+    title: str
+    minutes: int
+    paths: tuple[str, ...] = ("tests",)
+    with_unmarked: bool = False
+    """Whether tests run that `script/test` runs as well."""
+    prepare: Callable[[Progress], dict[str, str]] = _nothing
+    """Makes what the tests need; returns the environment in which they find it."""
+
+    def selection(self, name: str) -> str:
+        """The expression for pytest's -m."""
+        own = f"long(group='{name}')"
+        return f"not long or {own}" if self.with_unmarked else own
+
+
+GROUPS = {
+    "benchmark": LongGroup("script/bench, all parts of it, with small numbers", minutes=4),
+    "rabbitmq-4": LongGroup(
+        "broker, workers, end to end and kills on RabbitMQ 4.0, made in var/rabbitmq-4",
+        minutes=8,
+        paths=(
+            "tests/broker",
+            "tests/workers",
+            "tests/end_to_end",
+            "tests/script/test_embedded_rabbitmq.py",
+            "tests/script/test_rabbitmq_4.py",
+        ),
+        with_unmarked=True,
+        prepare=rabbitmq_4.ensure,
+    ),
+}
+"""By name. A test that is marked for any other group is refused; see tests/conftest.py."""
