@@ -8,7 +8,9 @@ from hashlib import md5
 import msgspec
 
 ROUTING_KEY_BITS_MAX = 20
+GROUP_BITS_MIN = 8
 
+_HASH_BITS = 32
 _ROUTING_KEY = re.compile(r"(?:[01]\.){0,20}#")
 _PAIR = struct.Struct(">qq")
 _TOP_32_BITS = struct.Struct(">L")
@@ -56,3 +58,26 @@ class Realm(msgspec.Struct, frozen=True):
     def parent(self) -> "Realm":
         """The realm that this one was split from: its last bit dropped; `#` is its own parent."""
         return self if not self.mask else Realm.parse(self.routing_key[:-3] + "#")
+
+
+class Groups(msgspec.Struct, frozen=True):
+    """All accounts, in 2 ** `bits` groups by the first bits of their sharding hash.
+
+    What is found out about one account of another shard is taken for true of
+    its group, since nobody tells a shard which other shards there are.
+    """
+
+    bits: int
+
+    @classmethod
+    def fit_for(cls, realm: Realm) -> "Groups":
+        """Return groups that are not larger than the realm: other shards may be as small."""
+        return cls(max(GROUP_BITS_MIN, realm.mask.bit_count()))
+
+    def of(self, debtor_id: int, creditor_id: int) -> int:
+        """Return the number of the account's group."""
+        return sharding_hash(debtor_id, creditor_id) >> (_HASH_BITS - self.bits)
+
+    def routing_key(self, group: int) -> str:
+        """Return the binding key of the group's accounts."""
+        return ".".join([*f"{group:0{self.bits}b}", "#"])

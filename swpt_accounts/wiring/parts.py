@@ -60,6 +60,7 @@ def realm_of(settings: "Settings") -> "Realm":
 
 def make_fetch_client(settings: "Settings") -> "FetchClient":
     """Return who asks other shards; it belongs to the thread and process that uses it first."""
+    from swpt_accounts.protocol.sharding import Groups
     from swpt_accounts.web.fetch_client import FetchClient
 
     return FetchClient(
@@ -68,6 +69,7 @@ def make_fetch_client(settings: "Settings") -> "FetchClient":
         connections_max=settings.app_fetch_connections,
         cache_size=settings.app_fetch_data_cache_size,
         dns_cache_seconds=settings.app_fetch_dns_cache_seconds,
+        groups=Groups.fit_for(realm_of(settings)),
     )
 
 

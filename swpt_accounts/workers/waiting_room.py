@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
 
+from swpt_accounts.protocol.sharding import Groups
 from swpt_accounts.store import waiting
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.store.waiting import WaitingMessage
@@ -20,8 +21,8 @@ class Silence(Protocol):
     """Knows which groups of accounts belong to shards that give no answer."""
 
     @property
-    def group_bits(self) -> int:
-        """How many of the first bits of an account's sharding hash make its group."""
+    def groups(self) -> Groups:
+        """How accounts are put into groups."""
 
     def is_silent(self, group: int) -> bool:
         """Tell whether nothing can be found out about the accounts of the group now."""
@@ -62,7 +63,7 @@ class WaitingRoom:
     def take(self) -> list[WaitingMessage]:
         """Return messages that are to be tried now. They stay where they are."""
         self._next_look = self._seconds() + LOOK_SECONDS
-        bits = self._silence.group_bits
+        bits = self._silence.groups.bits
         with self._database.transaction() as transaction:
             self._is_claimed = waiting.claim(transaction)
             if not self._is_claimed:

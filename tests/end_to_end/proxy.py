@@ -46,8 +46,10 @@ def proxy(ports: Mapping[str, int]) -> Iterator[Proxy]:
             body = response.read()
             connection.close()
             self.send_response(response.status)
+            for name in ("Content-Type", "Cache-Control"):
+                if (value := response.getheader(name)) is not None:
+                    self.send_header(name, value)
             if response.status != 204:
-                self.send_header("Content-Type", str(response.getheader("Content-Type")))
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swpt_accounts.protocol.sharding import ROUTING_KEY_BITS_MAX, Realm, sharding_hash
+from swpt_accounts.protocol.sharding import ROUTING_KEY_BITS_MAX, Groups, Realm, sharding_hash
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -94,3 +94,22 @@ def test_another_key_is_refused_with_a_sentence_that_names_it(routing_key: str) 
         Realm.parse(routing_key)
     assert repr(routing_key) in str(raised.value)
     assert "20" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("routing_key", "bits"),
+    [("#", 8), ("1.0.1.#", 8), ("1." * 8 + "#", 8), ("1." * 9 + "#", 9), ("0." * 20 + "#", 20)],
+)
+def test_groups_are_not_larger_than_the_own_realm(routing_key: str, bits: int) -> None:
+    assert Groups.fit_for(Realm.parse(routing_key)).bits == bits
+
+
+@given(INT64, INT64, st.integers(8, 20))
+def test_a_group_is_the_realm_of_its_routing_key(
+    debtor_id: int, creditor_id: int, bits: int
+) -> None:
+    groups = Groups(bits)
+    routing_key = groups.routing_key(groups.of(debtor_id, creditor_id))
+    realm = Realm.parse(routing_key)
+    assert realm.mask.bit_count() == bits
+    assert realm.contains(debtor_id, creditor_id)

@@ -10,10 +10,14 @@ Reply = Callable[[socket.socket, Event], None]
 """Writes a response to a connection; the event says that the test is over."""
 
 
+TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
+AUTHORITY = TEXT + "Cache-Control: max-age=86400\r\n"
+
+
 def response(
-    status: int, body: bytes = b"", *, headers: str = "", length: int | None = None
+    status: int, body: bytes = b"", *, headers: str = AUTHORITY, length: int | None = None
 ) -> Reply:
-    """A well-formed response, unless `length` is not the length of the body."""
+    """An accounting authority's response, unless `length` is not the length of the body."""
     head = f"HTTP/1.1 {status} SOMETHING\r\n{headers}"
     if status != 204:
         head += f"Content-Length: {len(body) if length is None else length}\r\n"
@@ -29,6 +33,14 @@ def raw(data: bytes) -> Reply:
 
 def silence(_connection: socket.socket, over: Event) -> None:
     over.wait()
+
+
+def later(seconds: float, reply: Reply) -> Reply:
+    def reply_later(connection: socket.socket, over: Event) -> None:
+        over.wait(seconds)
+        reply(connection, over)
+
+    return reply_later
 
 
 def drip(connection: socket.socket, over: Event) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
 from swpt_accounts.web.fetch_client import FetchClient
-from swpt_accounts.web.parallel_get import BODY_BYTES_MAX
-from tests.web.clients import client_of, reachable
+from swpt_accounts.web.http_get import BODY_BYTES_MAX
+from tests.web.clients import GROUPS, client_of, reachable
 from tests.web.scripted_server import (
+    AUTHORITY,
+    TEXT,
     Reply,
     drip,
     flood,
@@ -24,6 +26,13 @@ from tests.web.scripted_server import (
 from tests.web.serving import served
 
 MIN_INT64 = -(2**63)
+
+
+def config(remark: str) -> str:
+    return '{"type": "RootConfigData", "remark": "' + remark + '"}'
+
+
+LONGEST = config("x" * (BODY_BYTES_MAX - len(config(""))))
 
 
 def test_what_one_shard_asks_another_one_answers(
@@ -81,7 +90,16 @@ def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
     [
         pytest.param(response(204), {(1, 2): True}, id="204"),
         pytest.param(response(404), {(1, 2): False}, id="404"),
-        pytest.param(response(404, b"<html>"), {(1, 2): False}, id="404 with a body"),
+        pytest.param(
+            response(404, headers="content-type:TEXT/plain\r\nCACHE-CONTROL:public,MAX-AGE=0\r\n"),
+            {(1, 2): False},
+            id="404, written differently",
+        ),
+        pytest.param(
+            response(404, headers=TEXT + "Cache-Control: public\r\nCache-Control: max-age=7\r\n"),
+            {(1, 2): False},
+            id="404, two headers",
+        ),
     ],
 )
 def test_two_statuses_tell_whether_an_account_is_reachable(
@@ -94,12 +112,10 @@ def test_two_statuses_tell_whether_an_account_is_reachable(
 @pytest.mark.parametrize(
     ("reply", "config_data"),
     [
-        pytest.param(response(200, b"{}"), "{}", id="200"),
+        pytest.param(response(200, config("").encode()), config(""), id="200"),
         pytest.param(response(200), "", id="200, empty"),
-        pytest.param(response(200, "\ufeff☃\r\n".encode()), "\ufeff☃\r\n", id="200, not ASCII"),
-        pytest.param(
-            response(200, b"x" * BODY_BYTES_MAX), "x" * BODY_BYTES_MAX, id="200, the longest"
-        ),
+        pytest.param(response(200, config("☃").encode()), config("☃"), id="200, not ASCII"),
+        pytest.param(response(200, LONGEST.encode()), LONGEST, id="200, the longest"),
         pytest.param(response(404), None, id="404"),
     ],
 )
@@ -122,6 +138,7 @@ NO_ANSWERS = [
     pytest.param(raw(b"SSH-2.0-OpenSSH_9.2\r\n"), id="another protocol"),
     pytest.param(flood, id="a body without end"),
     pytest.param(response(404, b"x" * (BODY_BYTES_MAX + 1)), id="a long 404"),
+    pytest.param(response(404, b"<html>"), id="a page with a 404"),
     pytest.param(silence, id="silence"),
     pytest.param(drip, id="a byte now and then"),
 ]
@@ -135,7 +152,42 @@ def test_anything_else_is_no_answer(reply: Reply, caplog: pytest.LogCaptureFixtu
         caplog.at_level(logging.WARNING),
     ):
         assert client.gather([(1, 2), (1, 3)], [1]) == NO_FACTS
-    assert caplog.text.count("3 of 3 questions to other shards got no answer") == 1
+        client.close()
+    assert caplog.text.count("3 groups of accounts of other shards have fallen silent") == 1
+
+
+NGINX = (
+    b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n"
+    b"<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx/1.22.1</center>\r\n"
+    b"</body>\r\n</html>\r\n"
+)
+HTML = "Server: nginx/1.22.1\r\nContent-Type: text/html\r\n"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        pytest.param(NGINX, HTML, "its Content-Type is 'text/html'", id="a web server's page"),
+        pytest.param(b"", AUTHORITY.replace("plain", "html"), "text/html", id="another media type"),
+        pytest.param(b"", AUTHORITY.replace("plain", "plainer"), "plainer", id="a similar type"),
+        pytest.param(b"", "Cache-Control: max-age=9\r\n", "its Content-Type is ''", id="no type"),
+        pytest.param(b"", TEXT, "its Cache-Control is ''", id="no Cache-Control"),
+        pytest.param(b"", TEXT + "Cache-Control: no-store\r\n", "'no-store'", id="no max-age"),
+        pytest.param(b"", TEXT + "Cache-Control: s-max-age=9\r\n", "s-max-age", id="another age"),
+        pytest.param(b"Hello!", AUTHORITY, "body", id="a body that does not belong there"),
+    ],
+)
+def test_a_strangers_words_are_not_believed(
+    status: int, body: bytes, headers: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = response(status, body, headers=headers)
+    with scripted_server(reply) as server, client_of(server.url) as client:
+        assert client.gather([(1, 2)] if status == 404 else [], [3]) == NO_FACTS
+        client.close()
+    assert f"a {status} that is not from an accounting authority" in caplog.text
+    assert reason in caplog.text
+    assert "Is FETCH_API_URL right?" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -144,9 +196,11 @@ def test_anything_else_is_no_answer(reply: Reply, caplog: pytest.LogCaptureFixtu
         pytest.param(response(204), id="204"),
         pytest.param(response(200, b"\xff"), id="not UTF-8"),
         pytest.param(response(200, b"\xed\xa0\x80"), id="a lone surrogate"),
-        pytest.param(response(200, b"x" * (BODY_BYTES_MAX + 1)), id="too long"),
+        pytest.param(response(200, b"{}"), id="not RootConfigData"),
+        pytest.param(response(200, (LONGEST[:-2] + 'x"}').encode()), id="too long"),
         pytest.param(
-            response(200, b"\x1f\x8b\x08\x00", headers="Content-Encoding: gzip\r\n"), id="packed"
+            response(200, b"\x1f\x8b", headers=AUTHORITY + "Content-Encoding: gzip\r\n"),
+            id="packed",
         ),
     ],
 )
@@ -173,7 +227,8 @@ def test_a_server_that_does_not_exist_gives_no_answer(caplog: pytest.LogCaptureF
         url = f"http://127.0.0.1:{bound_but_not_listening.getsockname()[1]}"
         with client_of(url) as client:
             assert client.gather([(1, 2)], [3]) == NO_FACTS
-    assert caplog.text.count("2 of 2 questions to other shards got no answer") == 1
+    assert caplog.text.count("2 groups of accounts of other shards have fallen silent") == 1
+    assert "ClientConnectorError" in caplog.text
 
 
 def test_a_name_that_does_not_exist_gives_no_answer() -> None:
@@ -192,17 +247,11 @@ def test_without_a_url_nothing_is_answered_and_that_is_said_once(
     assert caplog.text.count("FETCH_API_URL is not set") == 1
 
 
-def test_trouble_with_some_questions_leaves_the_answers_to_others(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with (
-        scripted_server(response(204)) as server,
-        client_of(server.url, timeout_seconds=1.0) as client,
-        caplog.at_level(logging.WARNING),
-    ):
+def test_trouble_with_some_questions_leaves_the_answers_to_others() -> None:
+    with scripted_server(response(204)) as server, client_of(server.url) as client:
         server.replies["/accounts/1/3/reachable"] = silence
         server.replies["/accounts/1/4/reachable"] = response(500)
         server.replies["/accounts/1/5/reachable"] = response(404)
         facts = client.gather([(1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], [])
-    assert facts.reachable == reachable(yes=[2, 6], no=[5])
-    assert caplog.text.count("2 of 5 questions to other shards got no answer") == 1
+        assert facts.reachable == reachable(yes=[2, 6], no=[5])
+        assert client.silent_groups == {GROUPS.of(1, 3), GROUPS.of(1, 4)}

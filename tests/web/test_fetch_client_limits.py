@@ -6,13 +6,13 @@ from threading import Barrier, Event
 import pytest
 
 from swpt_accounts.ledger.facts import NO_FACTS, Facts
-from swpt_accounts.web.fetch_client import (
+from swpt_accounts.web.fetch_client import FetchClient
+from swpt_accounts.web.memory import (
     NO_ROOT_ACCOUNT_SECONDS,
     REACHABLE_SECONDS,
     ROOT_CONFIG_DATA_SECONDS,
-    FetchClient,
 )
-from tests.web.clients import LONG, SHORT, Clock, client_of, reachable
+from tests.web.clients import LONG, SHORT, Clock, client_of, reachable, wait_until
 from tests.web.scripted_server import (
     Reply,
     drip,
@@ -22,6 +22,8 @@ from tests.web.scripted_server import (
     scripted_server,
     silence,
 )
+
+CONFIG = '{"type": "RootConfigData"}'
 
 
 def test_there_is_a_deadline_for_all_questions_together() -> None:
@@ -52,9 +54,9 @@ def test_questions_are_asked_at_the_same_time() -> None:
     """Nobody is answered before all five have asked."""
     barrier = Barrier(5)
 
-    def wait_for_the_others(connection: socket.socket, _over: Event) -> None:
+    def wait_for_the_others(connection: socket.socket, over: Event) -> None:
         barrier.wait(timeout=30)
-        connection.sendall(b"HTTP/1.1 204 NO CONTENT\r\n\r\n")
+        response(204)(connection, over)
 
     with scripted_server(wait_for_the_others) as server, client_of(server.url) as client:
         facts = client.gather([(1, 2), (1, 3), (1, 4), (1, 5), (1, 6)], [])
@@ -76,8 +78,8 @@ def test_a_connection_that_was_given_up_is_replaced(reply: Reply) -> None:
 
 
 def test_a_server_may_close_a_connection_whenever_it_likes() -> None:
-    def answer_and_hang_up(connection: socket.socket, _over: Event) -> None:
-        connection.sendall(b"HTTP/1.1 204 NO CONTENT\r\n\r\n")
+    def answer_and_hang_up(connection: socket.socket, over: Event) -> None:
+        response(204)(connection, over)
         connection.shutdown(socket.SHUT_RDWR)
 
     with (
@@ -112,14 +114,14 @@ def test_configurations_are_remembered_and_missing_ones_not_for_long() -> None:
     clock = Clock()
     configured, missing = "/accounts/1/0/config", "/accounts/2/0/config"
     with scripted_server(response(404)) as server, client_of(server.url, clock=clock) as client:
-        server.replies[configured] = response(200, b"{}")
+        server.replies[configured] = response(200, CONFIG.encode())
         for _ in range(2):
-            assert client.gather([], [1, 2]).root_config_data == {1: "{}", 2: None}
+            assert client.gather([], [1, 2]).root_config_data == {1: CONFIG, 2: None}
         assert server.requests == {configured: 1, missing: 1}
 
         clock.now += NO_ROOT_ACCOUNT_SECONDS
-        server.replies[missing] = response(200, b"new")
-        assert client.gather([], [1, 2]).root_config_data == {1: "{}", 2: "new"}
+        server.replies[missing] = response(200)
+        assert client.gather([], [1, 2]).root_config_data == {1: CONFIG, 2: ""}
         assert server.requests == {configured: 1, missing: 2}
 
         clock.now += ROOT_CONFIG_DATA_SECONDS - NO_ROOT_ACCOUNT_SECONDS
@@ -132,6 +134,7 @@ def test_what_was_not_answered_is_not_remembered() -> None:
         assert client.gather([(1, 2)], [1]) == NO_FACTS
         server.replies["/accounts/1/2/reachable"] = response(204)
         server.replies["/accounts/1/0/config"] = response(200)
+        wait_until(lambda: not client.silent_groups)
         assert client.gather([(1, 2)], [1]) == Facts(
             reachable={(1, 2): True}, root_config_data={1: ""}
         )
@@ -142,7 +145,7 @@ def test_the_memory_is_bounded() -> None:
         client = FetchClient(server.url, timeout_seconds=LONG, connections_max=5, cache_size=3)
         questions = [(1, number) for number in range(10)]
         assert len(client.gather(questions, []).reachable) == 10
-        assert len(client._reachable) == 3
+        assert len(client._memory._reachable) == 3
         client.close()
 
 

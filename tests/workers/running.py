@@ -14,7 +14,7 @@ from swpt_accounts.ledger.facts import NO_FACTS, Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
-from swpt_accounts.protocol.sharding import Realm
+from swpt_accounts.protocol.sharding import GROUP_BITS_MIN, Groups, Realm
 from swpt_accounts.store.connection import HOLDS_LOCKS
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import utc_now
@@ -38,7 +38,7 @@ class Worker(Protocol):
 class NobodyAnswers:
     """Stands for other shards where there are none."""
 
-    group_bits = 8
+    groups = Groups(GROUP_BITS_MIN)
 
     def known(self, _recipients: Collection[AccountKey], _debtors: Collection[int]) -> Facts:
         return NO_FACTS

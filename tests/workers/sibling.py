@@ -22,6 +22,9 @@ def sibling(answers: Mapping[str, tuple[int, bytes]]) -> Iterator[tuple[str, lis
             asked.append(self.path)
             status, body = answers.get(self.path, (503, b""))
             self.send_response(status)
+            if status in (200, 204, 404):
+                self.send_header("Content-Type", "text/plain; charset=utf-8")
+                self.send_header("Cache-Control", "max-age=86400")
             if status != 204:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
