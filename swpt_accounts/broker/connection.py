@@ -13,6 +13,7 @@ from pika.channel import Channel
 
 from swpt_accounts.broker.address import connection_parameters, without_password
 from swpt_accounts.broker.frames import Content
+from swpt_accounts.broker.limits import NO_LIMITS, Limits
 from swpt_accounts.broker.link import Link
 from swpt_accounts.broker.lost import BrokerLost, describe
 
@@ -48,9 +49,11 @@ class ConnectionThread:
         prepare: Callable[[Channel], None],
         on_content: Callable[[list[Content]], None],
         on_lost: Callable[[], None],
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._parameters = connection_parameters(url)
         self.address = without_password(self._parameters)
+        self._limits = limits
         self._prepare = prepare
         self._on_content = on_content
         self._on_lost = on_lost
@@ -195,6 +198,7 @@ class ConnectionThread:
                 self._parameters,
                 self._ioloop,
                 CHANNEL_NUMBER,
+                self._limits,
                 on_open=self._open_channel,
                 on_content=self._on_content,
                 on_defect=self._on_defect,

@@ -11,6 +11,7 @@ from pika.channel import Channel
 
 from swpt_accounts.broker.connection import BrokerLost, ConnectionThread
 from swpt_accounts.broker.frames import Content
+from swpt_accounts.broker.limits import BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, Limits
 from swpt_accounts.broker.message import Delivery
 from swpt_accounts.broker.settlement import Settlement
 
@@ -35,8 +36,10 @@ class Consumer:
 
     One thread takes and settles; `wake` and `stop` may be called from others.
     Not more than `prefetch_count` deliveries are here at any time; twice the
-    batch size keeps the next batch ready while one is worked on. `arguments`
-    are those that AMQP passes to the queue, as a stream needs them.
+    batch size keeps the next batch ready while one is worked on. What each of
+    them takes in memory is bounded too: longer bodies and properties are not
+    kept (`Delivery.cut`). `arguments` are those that AMQP passes to the queue,
+    as a stream needs them.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Consumer:
         queue: str,
         *,
         prefetch_count: int,
+        body_bytes_max: int = BODY_BYTES_MAX,
+        properties_bytes_max: int = PROPERTIES_BYTES_MAX,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         self._queue = queue
@@ -62,6 +67,7 @@ class Consumer:
             prepare=self._consume,
             on_content=self._on_content,
             on_lost=self._notify,
+            limits=Limits(body_bytes_max, properties_bytes_max),
         )
         self._settlement = Settlement(self._connection, prefetch_count)
         self._consumer_tag = ""

@@ -12,6 +12,8 @@ To the headers of the message these are added:
     dead-letter-exchange      the exchange to which it was published
     dead-letter-routing-key   its routing key
     dead-letter-dropped       names of the headers that were not kept, if any
+    dead-letter-body-size     how many bytes the body had, if this is only its beginning
+    dead-letter-body-sha256   the SHA-256 of that whole body, in hexadecimal
 
 Headers are kept as long as they are few, short, and of a simple type: nested
 ones make the broker itself fail when it writes them into a stream. Those that
@@ -42,6 +44,8 @@ QUEUE: Final = "dead-letter-queue"
 EXCHANGE: Final = "dead-letter-exchange"
 ROUTING_KEY: Final = "dead-letter-routing-key"
 DROPPED: Final = "dead-letter-dropped"
+BODY_SIZE: Final = "dead-letter-body-size"
+BODY_SHA256: Final = "dead-letter-body-sha256"
 
 OWN_HEADERS_PREFIX: Final = "dead-letter-"
 
@@ -60,6 +64,8 @@ LATE_SECONDS: Final = 10.0
 """So long it is waited for messages that the broker counts, but has not delivered."""
 
 _PAGE_SIZE: Final = 200
+# Earlier versions kept all headers that are tame, and the broker may add its own.
+_PROPERTIES_BYTES_MAX: Final = 64 * 1024
 _CONFIRM_SECONDS: Final = 30.0
 _OFFSET: Final = "x-stream-offset"
 _DEATH_REASONS: Final = ("x-last-death-reason", "x-first-death-reason")
@@ -115,6 +121,12 @@ def dead_letter(delivery: Delivery, queue: str, reason: str, at: datetime) -> Me
             ROUTING_KEY: delivery.routing_key,
         }
     )
+    cut = delivery.cut
+    if cut is not None and cut.properties_size > len(delivery.encoded_properties):
+        dropped.append(f"all headers, since the properties have {cut.properties_size} bytes")
+    if cut is not None and cut.body_size > len(delivery.body):
+        properties.headers[BODY_SIZE] = cut.body_size
+        properties.headers[BODY_SHA256] = cut.body_sha256.hex()
     if dropped:
         properties.headers[DROPPED] = _text(", ".join(dropped), _DROPPED_BYTES_MAX)
     return Message("", dead_letter_queue(queue), delivery.body, properties)
@@ -231,6 +243,7 @@ def _read(url: str, queue: str, first: int | str, last: int | None = None) -> It
         url,
         dead_letter_queue(queue),
         prefetch_count=2 * _PAGE_SIZE,
+        properties_bytes_max=_PROPERTIES_BYTES_MAX,
         arguments={_OFFSET: first},
     )
     consumer.start()

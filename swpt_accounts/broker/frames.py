@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from swpt_accounts.broker.message import Confirm, Delivery, Message, Returned
+from pika.spec import FRAME_MAX_SIZE
+
+from swpt_accounts.broker.limits import NO_LIMITS, Cutting, Limits
+from swpt_accounts.broker.message import Confirm, Cut, Delivery, Message, Returned
 from swpt_accounts.broker.properties import as_bytes, peek, short_string
 
 Content = Delivery | Returned | Confirm
 
-Finish = Callable[[bytes, bytes], Delivery | Returned]
+Finish = Callable[[bytes, bytes, Cut | None], Delivery | Returned]
 """Makes the message, when its body and its properties have come."""
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
@@ -50,16 +53,20 @@ class BrokenFrame(Exception):
 class FrameReader:
     """Cuts what the broker sends into the messages of one channel, and frames for pika.
 
-    Of a message that has begun, no more is kept than its own bytes.
+    Of a message that has begun, no more is kept than the limits allow, and of
+    what was read beyond that less than one frame.
     """
 
-    def __init__(self, channel: int) -> None:
+    def __init__(self, channel: int, limits: Limits = NO_LIMITS) -> None:
         self._channel = channel
+        self._limits = limits
+        self._body_bytes_max, self._properties_bytes_max = limits
         self._rest = b""
         self._finish: Finish | None = None
         self._properties = b""
         self._fragments: list[bytes] = []
         self._missing = 0
+        self._cutting: Cutting | None = None
 
     def feed(self, data: bytes) -> Iterator[Content | bytes]:
         """Yield, in order, the messages and confirms, and as bytes the frames that are not ours.
@@ -76,6 +83,8 @@ class FrameReader:
                 continue
             last = at + _OVERHEAD - 1 + size
             if last >= end:
+                if size > FRAME_MAX_SIZE:
+                    raise BrokenFrame(f"the broker has announced a frame of {size} bytes")
                 break
             if buffer[last] != _FRAME_END:
                 raise BrokenFrame("a frame from the broker does not end where it should")
@@ -100,23 +109,35 @@ class FrameReader:
         if self._finish is None:
             return frame
         if frame_type == _BODY:
-            self._fragments.append(frame[7:-1])
             self._missing -= len(frame) - _OVERHEAD
             if self._missing < 0:
                 raise BrokenFrame("a message from the broker is longer than announced")
+            if self._cutting is None:
+                self._fragments.append(frame[7:-1])
+            else:
+                self._cutting.add(frame[7:-1])
         elif frame_type == _HEADER:
-            (self._missing,) = _BODY_SIZE.unpack_from(frame, 7)
-            self._properties = frame[7 + _HEADER_PREFIX : -1]
+            (size,) = _BODY_SIZE.unpack_from(frame, 7)
+            properties = frame[7 + _HEADER_PREFIX : -1]
+            if size > self._body_bytes_max or len(properties) > self._properties_bytes_max:
+                self._cutting = Cutting(self._limits, size, properties)
+            else:
+                self._properties = properties
+            self._missing = size
         else:
             return frame
         return None if self._missing else self._complete(self._finish)
 
     def _complete(self, finish: Finish) -> Content:
-        fragments = self._fragments
-        body = fragments[0] if len(fragments) == 1 else b"".join(fragments)
         self._finish = None
+        if self._cutting is not None:
+            cutting, self._cutting = self._cutting, None
+            return finish(cutting.body, cutting.properties, cutting.cut())
+        fragments = self._fragments
+        if len(fragments) == 1:
+            return finish(fragments.pop(), self._properties, None)
         self._fragments = []
-        return finish(body, self._properties)
+        return finish(b"".join(fragments), self._properties, None)
 
 
 def _read_deliver(frame: bytes) -> Finish:
@@ -128,11 +149,17 @@ def _read_deliver(frame: bytes) -> Finish:
 
 
 def _delivery(
-    tag: int, redelivered: bool, exchange: str, routing_key: str, body: bytes, properties: bytes
+    tag: int,
+    redelivered: bool,
+    exchange: str,
+    routing_key: str,
+    body: bytes,
+    properties: bytes,
+    cut: Cut | None,
 ) -> Delivery:
     content_type, message_type = peek(properties)
     return Delivery(
-        tag, redelivered, exchange, routing_key, content_type, message_type, body, properties
+        tag, redelivered, exchange, routing_key, content_type, message_type, body, properties, cut
     )
 
 
@@ -141,7 +168,13 @@ def _read_return(frame: bytes) -> Finish:
     text, at = _read_string(frame, 13)
     exchange, at = _read_string(frame, at)
     routing_key, _ = _read_string(frame, at)
-    return partial(Returned, f"{code} {text}", exchange, routing_key)
+    return partial(_returned, f"{code} {text}", exchange, routing_key)
+
+
+def _returned(
+    reason: str, exchange: str, routing_key: str, body: bytes, properties: bytes, _cut: Cut | None
+) -> Returned:
+    return Returned(reason, exchange, routing_key, body, properties)
 
 
 def _read_ack(frame: bytes) -> Confirm:

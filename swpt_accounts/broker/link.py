@@ -15,6 +15,7 @@ from pika.exceptions import AMQPConnectionError
 from pika.frame import decode_frame
 
 from swpt_accounts.broker.frames import Content, FrameReader
+from swpt_accounts.broker.limits import Limits
 
 READ_BYTES_MAX: Final = 65_536
 """So much is read at once; pika's 4,096 bytes hold only some six messages."""
@@ -28,13 +29,14 @@ class Link(SelectConnection):  # type: ignore[misc]  # pika has no types
         parameters: pika.URLParameters,
         ioloop: IOLoop,
         channel_number: int,
+        limits: Limits,
         *,
         on_open: Callable[["Link"], None],
         on_content: Callable[[list[Content]], None],
         on_defect: Callable[[Exception], None],
         on_end: Callable[[BaseException], None],
     ) -> None:
-        self._reader = FrameReader(channel_number)
+        self._reader = FrameReader(channel_number, limits)
         self._on_content = on_content
         self._on_defect = on_defect
         super().__init__(

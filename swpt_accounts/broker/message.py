@@ -24,9 +24,25 @@ class Message:
     mandatory: bool = True
 
 
+class Cut(NamedTuple):
+    """What is known of a delivery that was too long to be kept as it came.
+
+    The sizes, in bytes, and the hash are those of the whole. `reason` names the limit.
+    """
+
+    body_size: int
+    body_sha256: bytes
+    properties_size: int
+    reason: str
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message received, with the tag by which it is settled on its own connection only."""
+    """A message received, with the tag by which it is settled on its own connection only.
+
+    If it was too long, `cut` tells so. Then a body that is too long stops after a
+    few kilobytes, and properties that are too long have no headers any more.
+    """
 
     tag: int
     redelivered: bool
@@ -36,6 +52,7 @@ class Delivery:
     message_type: str | None
     body: bytes
     encoded_properties: bytes
+    cut: Cut | None = None
 
     @property
     def properties(self) -> pika.BasicProperties:

@@ -18,6 +18,7 @@ import pika.exceptions
 HeaderValue = str | int | bool
 
 SHORT_STRING_BYTES_MAX: Final = 255
+NO_PROPERTIES: Final = b"\x00\x00"
 
 _CONTENT_TYPE: Final = 1 << 15
 _CONTENT_ENCODING: Final = 1 << 14
@@ -176,8 +177,22 @@ def decode_properties(encoded: bytes) -> tuple[pika.BasicProperties, bool]:
         return pika.BasicProperties(), False
 
 
+def shortened(encoded: bytes, size_max: int) -> bytes:
+    """Return the properties without their headers, or none at all if these are still too long.
+
+    Never raises.
+    """
+    try:
+        short = _without_headers(encoded)
+    except (IndexError, struct.error):
+        return NO_PROPERTIES
+    return short if len(short) <= size_max else NO_PROPERTIES
+
+
 def _without_headers(encoded: bytes) -> bytes:
     (flags,) = _FLAGS.unpack_from(encoded)
+    if not flags & _HEADERS:
+        return encoded
     at = 2
     for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
         if flags & flag:

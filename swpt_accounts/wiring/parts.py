@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # While one batch is being applied, the next one is on its way.
 _PREFETCHED_BATCHES = 2
-_PREFETCH_COUNT_MAX = 65_535
+
+# What is here and not settled yet may take so much memory, whoever has sent it.
+_WINDOW_BYTES_MAX = 32 * 1024 * 1024
 
 # How long the broker may take to confirm a page. Much longer than it ever
 # should, since what was not confirmed in time is sent again.
@@ -90,11 +92,15 @@ def make_consumption(
 ) -> "Consumption":
     """Return what takes batches from the office's queue and buries what cannot be applied."""
     from swpt_accounts.broker.consumer import Consumer
+    from swpt_accounts.broker.limits import PROPERTIES_BYTES_MAX
+    from swpt_accounts.protocol.decoding import BODY_BYTES_MAX
     from swpt_accounts.workers.consume import Consumption
 
-    window = min(_PREFETCHED_BATCHES * batch_size_max, _PREFETCH_COUNT_MAX)
+    window_max = _WINDOW_BYTES_MAX // (BODY_BYTES_MAX + PROPERTIES_BYTES_MAX)
+    batch_size_max = min(batch_size_max, window_max // _PREFETCHED_BATCHES)
+    window = _PREFETCHED_BATCHES * batch_size_max
     return Consumption(
-        lambda: Consumer(url, office.queue, prefetch_count=window),
+        lambda: Consumer(url, office.queue, prefetch_count=window, body_bytes_max=BODY_BYTES_MAX),
         intake,
         office,
         batch_size_max=batch_size_max,

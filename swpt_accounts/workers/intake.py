@@ -210,6 +210,9 @@ def decode_all(deliveries: Iterable[Delivery], decode: Decode, settled: Settled)
     """Decode the deliveries; those that can never be what they say they are, are rejected."""
     received = []
     for delivery in deliveries:
+        if delivery.cut is not None:
+            settled.rejected.append((delivery, delivery.cut.reason))
+            continue
         try:
             command = decode(delivery.message_type, delivery.content_type, delivery.body)
         except Malformed as malformed:

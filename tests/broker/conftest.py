@@ -1,6 +1,7 @@
 """What the tests of the broker package share."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pika
 import pytest
@@ -44,8 +45,10 @@ def start_consumer(broker_url: str) -> Iterator[Callable[..., Consumer]]:
     """Start a consumer, which is stopped after the test."""
     consumers = []
 
-    def start(queue: str, prefetch_count: int = 100, url: str = broker_url) -> Consumer:
-        consumer = Consumer(url, queue, prefetch_count=prefetch_count)
+    def start(
+        queue: str, prefetch_count: int = 100, url: str = broker_url, **options: Any
+    ) -> Consumer:
+        consumer = Consumer(url, queue, prefetch_count=prefetch_count, **options)
         consumers.append(consumer)
         consumer.start()
         return consumer

@@ -8,7 +8,7 @@ import pytest
 from swpt_accounts.broker import dead_letters
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.dead_letters import dead_letter, read_all, send_back, tame
-from swpt_accounts.broker.message import Delivery
+from swpt_accounts.broker.message import Cut, Delivery
 from swpt_accounts.broker.properties import as_bytes
 from swpt_accounts.broker.publisher import CONFIRMED, Verdict
 from swpt_accounts.broker.topology import subscribe
@@ -208,6 +208,18 @@ def test_headers_that_are_not_kept_are_named():
         )
     )
     assert dropped == ["nested", "x-custom", "type amqp-1.0"]
+
+
+def test_what_was_too_long_is_set_aside_with_its_size_and_hash():
+    found = delivery(b"the beginn", pika.BasicProperties(type="PrepareTransfer"))
+    found.cut = Cut(16_000_000, b"\xab" * 32, 100_000, "the body has 16000000 bytes")
+    properties = dead_letter(found, "queue", found.cut.reason, AT).properties
+    assert isinstance(properties, pika.BasicProperties)
+    assert properties.headers[dead_letters.BODY_SIZE] == 16_000_000
+    assert properties.headers[dead_letters.BODY_SHA256] == "ab" * 32
+    assert "all headers" in properties.headers[dead_letters.DROPPED]
+    assert "100000 bytes" in properties.headers[dead_letters.DROPPED]
+    assert properties.type == "PrepareTransfer"
 
 
 def test_what_cannot_be_decoded_is_said_so():

@@ -17,17 +17,9 @@ from swpt_accounts.broker.frames import (
 )
 from swpt_accounts.broker.message import Confirm, Delivery, Message, Returned
 from swpt_accounts.broker.properties import as_bytes
+from tests.broker.amqp import CHANNEL, FRAME_SIZE_MAX, content
 
-CHANNEL = 1
-FRAME_SIZE_MAX = 4096
 HEARTBEAT = frame.Heartbeat().marshal()
-
-
-def content(method, properties: pika.BasicProperties, body: bytes) -> bytes:
-    frames = [frame.Method(CHANNEL, method), frame.Header(CHANNEL, len(body), properties)]
-    size = FRAME_SIZE_MAX - 8
-    frames += [frame.Body(CHANNEL, body[i : i + size]) for i in range(0, len(body), size)]
-    return b"".join(f.marshal() for f in frames)
 
 
 def deliver(tag: int, body: bytes, *, redelivered: bool = False) -> bytes:
@@ -120,8 +112,14 @@ def test_frames_of_other_kinds_are_passed_on_whole_and_in_order():
         HEARTBEAT[:-1] + b"\x00",
         deliver(1, b"body")[:-1] + b"x",
         deliver(1, b"b").replace(b"\x00\x01b\xce", b"\x00\x09body-body\xce"),
+        b"HTTP/1.1 400 Bad Request\r\n",
     ],
-    ids=["no end marker", "no end marker on a body", "more body than announced"],
+    ids=[
+        "no end marker",
+        "no end marker on a body",
+        "more body than announced",
+        "a frame longer than allowed",
+    ],
 )
 def test_a_stream_that_is_no_amqp_is_refused(stream):
     with pytest.raises(BrokenFrame):
