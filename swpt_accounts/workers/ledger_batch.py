@@ -1,6 +1,7 @@
 """One batch, one transaction: load, apply, save rows and outbox, commit."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,7 +19,7 @@ from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import accounts, changes, journal, outbox, transfers
 from swpt_accounts.store.accounts import LockedAccounts
 from swpt_accounts.store.clock import require_agreement
-from swpt_accounts.store.transaction import Conflict, Database, Transaction
+from swpt_accounts.store.transaction import Conflict, Database, DatabaseUnavailable, Transaction
 
 CONFLICTS_MAX: Final = 5
 """So many times a batch is tried again, when other processes were faster."""
@@ -55,6 +56,8 @@ class LedgerBatch(msgspec.Struct, frozen=True):
                 if attempt == CONFLICTS_MAX:
                     raise
             else:
+                with suppress(DatabaseUnavailable):  # The batch is committed all the same.
+                    outbox.wake_flushers(self.database)
                 return
 
     def _apply_once(self, commands: Sequence[Command | Chore], needs: Needs, facts: Facts) -> None:
