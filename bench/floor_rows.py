@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from bench import workload
 from swpt_accounts.ledger.events import AccountTransfer, Event, FinalizedTransfer, PreparedTransfer
 from swpt_accounts.protocol.outgoing import encode
-from swpt_accounts.workers.pipeline import to_amqp
+from swpt_accounts.workers.amqp import to_amqp
 
 FIRST_TRANSFER_ID = 20_000 << 40
 """Transfers are numbered from here, by their requests: ids as long as the node's."""

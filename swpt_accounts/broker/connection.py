@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
@@ -27,6 +28,9 @@ SETUP_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 ABORT_SECONDS: Final = 1.0
+
+_LOOK_SECONDS: Final = 0.1
+"""How long it goes unnoticed that nobody waits for a start any more."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,21 +68,30 @@ class ConnectionThread:
         self._is_aborting = False
         self._started = threading.Event()
         self._lock = threading.Lock()
+        self.blocked_reason = ""
+        """Why the broker reads nothing from this connection for now; empty when it does."""
         self._reason: str | None = None
         self._cause: BaseException | None = None
         self._questions: set[Future[Any]] = set()
 
     # From any thread:
 
-    def start(self) -> None:
-        """Connect and prepare; raises `BrokerLost` if that fails or takes too long."""
+    def start(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Connect and prepare.
+
+        Raises `BrokerLost` if that fails, or takes too long, or is not wanted any more.
+        """
         parameters = self._parameters
         attempt_seconds = parameters.stack_timeout + parameters.retry_delay
         seconds = 2 * parameters.connection_attempts * attempt_seconds + SETUP_SECONDS
         self._ioloop = IOLoop()
         self._thread.start()
-        if not self._started.wait(seconds):
-            self.fail(f"no answer within {seconds:g} seconds")
+        deadline = time.monotonic() + seconds
+        while not self._started.wait(_LOOK_SECONDS):
+            if not is_wanted():
+                self.fail("nobody waits for the connection any more")
+            elif time.monotonic() >= deadline:
+                self.fail(f"no answer within {seconds:g} seconds")
         if self._reason is not None:
             self._thread.join(ABORT_SECONDS)
             raise self.lost()
@@ -145,6 +158,14 @@ class ConnectionThread:
         self._lose(reason, cause)
         self._ioloop.add_callback_threadsafe(self._abort)
 
+    def drop(self, reason: str) -> None:
+        """Declare the connection lost, and wait until it is gone; never raise."""
+        if self._thread.ident is None:
+            self._lose(reason)
+            return
+        self.fail(reason)
+        self._thread.join(ABORT_SECONDS)
+
     def stop(self, farewell: Callable[[Channel, Callable[[], None]], None] | None = None) -> None:
         """Close the connection, in order if the broker plays along in time, and never raise.
 
@@ -162,8 +183,7 @@ class ConnectionThread:
                 self.address,
                 STOP_SECONDS,
             )
-            self.fail("the connection was dropped, since it would not close")
-            self._thread.join(ABORT_SECONDS)
+            self.drop("the connection was dropped, since it would not close")
 
     # From the connection's thread only:
 
@@ -222,12 +242,20 @@ class ConnectionThread:
             logger.exception("The connection to %s could not be torn down.", self.address)
 
     def _open_channel(self, link: Link) -> None:
+        link.add_on_connection_blocked_callback(self._on_blocked)
+        link.add_on_connection_unblocked_callback(self._on_unblocked)
         link.channel(CHANNEL_NUMBER, on_open_callback=self._on_channel_open)
 
     def _on_channel_open(self, channel: Channel) -> None:
         self._channel = channel
         channel.add_on_close_callback(self._on_channel_close)
         self._prepare(channel)
+
+    def _on_blocked(self, _connection: object, frame: Any) -> None:
+        self.blocked_reason = f"it has blocked this connection: {frame.method.reason}"
+
+    def _on_unblocked(self, _connection: object, _frame: object) -> None:
+        self.blocked_reason = ""
 
     def _on_channel_close(self, _channel: Channel, error: Exception) -> None:
         assert self._link is not None

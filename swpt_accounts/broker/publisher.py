@@ -1,21 +1,22 @@
-"""Pages of messages, published together, and confirmed one by one."""
+"""Messages published together, and confirmed one by one."""
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pika.channel import Channel
 
-from swpt_accounts.broker.confirms import CONFIRMED, InFlight, Outcome, Page, Verdict
+from swpt_accounts.broker.confirms import CONFIRMED, InFlight, Outcome, Posted, Verdict
 from swpt_accounts.broker.connection import CHANNEL_NUMBER, BrokerLost, ConnectionThread
 from swpt_accounts.broker.frames import Content, encode_publish
 from swpt_accounts.broker.message import Confirm, Message, Returned
 
-__all__ = ["CONFIRMED", "Message", "Outcome", "Publication", "Publisher", "Verdict"]
+__all__ = ["CONFIRMED", "Message", "Outcome", "Outcomes", "Publisher", "Verdict"]
 
-UNCONFIRMED_MAX: Final = 2000
+UNCONFIRMED_MAX: Final = 8000
 """So many messages may wait for their confirms; more would only add to the latency."""
 
 UNCONFIRMED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -23,31 +24,25 @@ UNCONFIRMED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _SEND_BYTES: Final = 128 * 1024
 
+_LOOK_SECONDS: Final = 0.1
+"""How long it goes unnoticed that nobody waits any more."""
 
-class _SentPage(Page):
-    """A page, the frames of it that are not sent yet, and who waits for it."""
-
-    def __init__(self, messages: Sequence[Message], frames: list[bytes]) -> None:
-        super().__init__(messages, [len(frame) for frame in frames])
-        self.frames = frames
-        self.sent_count = 0
-        self.done = threading.Event()
+CANARY: Final = Message("", "swpt_accounts.no_such_queue", b"", b"\x00\x00", mandatory=False)
+"""Goes nowhere, which a broker that works confirms at once."""
 
 
 class Publisher:
     """Publishes over one connection, from `start` to `stop` or `BrokerLost`.
 
-    Several threads may publish at the same time; their pages then follow each
+    Several threads may publish at the same time; their messages then follow each
     other over the wire without waiting for each other's confirms.
     """
 
     def __init__(self, url: str, *, confirm_timeout_seconds: float) -> None:
         self._confirm_timeout_seconds = confirm_timeout_seconds
-        self._lock = threading.Lock()
-        self._pages: set[_SentPage] = set()
-        self._unsent: deque[_SentPage] = deque()
+        self._news = threading.Condition()
+        self._unsent: deque[Posted] = deque()
         self._in_flight = InFlight()
-        self._news_count = 0
         self._frame_size_max = 0
         self._connection = ConnectionThread(
             url,
@@ -57,34 +52,75 @@ class Publisher:
             on_lost=self._on_lost,
         )
 
-    def start(self) -> None:
-        """Connect; raises `BrokerLost`."""
-        self._connection.start()
+    def start(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Connect; raises `BrokerLost`, also when this is not wanted any more."""
+        self._connection.start(is_wanted)
 
-    def publish(self, messages: Sequence[Message]) -> list[Outcome]:
+    def publish(self, messages: Sequence[Message], seconds: float | None = None) -> list[Outcome]:
         """Publish, wait until the broker has told what became of each message, and return that.
 
         A message that AMQP has no form for counts as refused, and is not sent.
         Raises `BrokerLost` if the connection is lost or blocked for too long,
-        or no confirm comes for `confirm_timeout_seconds`: each of the messages
-        may then have arrived or not.
+        or if for `seconds`, or else `confirm_timeout_seconds`, nothing is told
+        about any of them: each may then have arrived or not.
         """
-        return self.begin(messages).outcomes()
+        limit = self._confirm_timeout_seconds if seconds is None else seconds
+        outcomes = Outcomes(self)
+        told: dict[int, Outcome] = {}
+        self.begin(messages, range(len(messages)), outcomes)
+        while len(told) < len(messages):
+            settled = outcomes.take(limit)
+            if not settled:
+                self._connection.fail(f"no confirm for {limit:g} seconds")
+            told.update(settled)
+        return [told[index] for index in range(len(messages))]
 
-    def begin(self, messages: Sequence[Message]) -> "Publication":
-        """Publish, but wait for nothing yet. Raises `BrokerLost`."""
+    def begin(
+        self, messages: Sequence[Message], tokens: Iterable[Any], outcomes: "Outcomes"
+    ) -> None:
+        """Publish, but wait for nothing: `outcomes` will tell, each with its message's token.
+
+        Raises `BrokerLost`.
+        """
         assert self._frame_size_max, "the publisher has not been started"
-        outcomes: dict[int, Outcome] = {}
-        frames = []
-        for index, message in enumerate(messages):
+        page = []
+        refused = []
+        for message, token in zip(messages, tokens, strict=True):
             try:
-                frames.append(encode_publish(CHANNEL_NUMBER, message, self._frame_size_max))
+                frames = encode_publish(CHANNEL_NUMBER, message, self._frame_size_max)
             except ValueError as error:
-                outcomes[index] = Outcome(Verdict.REFUSED, f"it cannot be encoded: {error}")
-        sendable = (
-            [m for i, m in enumerate(messages) if i not in outcomes] if outcomes else messages
-        )
-        return Publication(self, self._post(sendable, frames), len(messages), outcomes)
+                reason = f"it cannot be encoded: {error}"
+                refused.append((token, Outcome(Verdict.REFUSED, reason)))
+            else:
+                page.append(Posted(message, frames, token, outcomes))
+        with self._news:
+            outcomes.awaited_count += len(messages)
+            outcomes.add(refused)
+        if page:
+            self._connection.post(partial(self._send, page))
+
+    def prove(self, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Have the broker confirm a message that goes nowhere.
+
+        Raises `BrokerLost` if it does not, within so many seconds, or if this is
+        not wanted any more.
+        """
+        outcomes = Outcomes(self)
+        self.begin([CANARY], [None], outcomes)
+        deadline = time.monotonic() + seconds
+        while not outcomes.take(_LOOK_SECONDS):
+            if not is_wanted():
+                self._connection.fail("nobody waits for it any more")
+            elif time.monotonic() >= deadline:
+                self._connection.fail(
+                    self.blocked_reason
+                    or f"it has not confirmed a message that goes nowhere for {seconds:g} seconds"
+                )
+
+    @property
+    def blocked_reason(self) -> str:
+        """Why the broker reads nothing from this connection for now; empty when it does."""
+        return self._connection.blocked_reason
 
     def messages_count(self, queue: str) -> int:
         """Ask how many messages stand in a queue, those delivered not counted.
@@ -101,43 +137,13 @@ class Publisher:
         """Disconnect. Whoever still waits for confirms gets `BrokerLost`."""
         self._connection.stop()
 
-    def _post(self, messages: Sequence[Message], frames: list[bytes]) -> _SentPage:
-        page = _SentPage(messages, frames)
-        if not messages:
-            page.done.set()
-            return page
-        with self._lock:
-            self._pages.add(page)
-        try:
-            self._connection.post(partial(self._send, page))
-        except BrokerLost:
-            self._forget(page)
-            raise
-        return page
-
-    def _forget(self, page: _SentPage) -> None:
-        with self._lock:
-            self._pages.discard(page)
-
-    def _wait(self, page: _SentPage) -> None:
-        connection = self._connection
-        seen_count = self._news_count
-        while not page.done.wait(self._confirm_timeout_seconds):
-            if seen_count == self._news_count:
-                connection.fail(f"no confirm for {self._confirm_timeout_seconds:g} seconds")
-                break
-            seen_count = self._news_count
-        if page.unsettled_count:
-            raise BrokerLost(
-                f"{connection.lost()}. Of {len(page.messages)} messages"
-                f" {page.unsettled_count} are unconfirmed: they may have arrived or not"
-            )
+    def drop(self, reason: str) -> None:
+        """Disconnect without farewell, as from a broker that does not answer."""
+        self._connection.drop(reason)
 
     def _on_lost(self) -> None:
-        with self._lock:
-            pages = list(self._pages)
-        for page in pages:
-            page.done.set()
+        with self._news:
+            self._news.notify_all()
 
     # What follows runs on the connection's thread.
 
@@ -148,30 +154,26 @@ class Publisher:
 
         channel.confirm_delivery(_never_called, callback=on_selected)
 
-    def _send(self, page: _SentPage) -> None:
-        self._unsent.append(page)
+    def _send(self, page: list[Posted]) -> None:
+        self._unsent.extend(page)
         self._send_some()
 
     def _send_some(self) -> None:
         """Send as much as may be in flight, in few big pieces."""
-        while self._unsent:
-            page = self._unsent[0]
-            first = page.sent_count
+        unsent = self._unsent
+        while unsent:
+            piece: list[Posted] = []
             size = 0
-            while page.sent_count < len(page.frames) and self._has_room(
-                page.sent_count - first, size
-            ):
-                size += page.sizes[page.sent_count]
-                page.sent_count += 1
-            if page.sent_count == first:
+            while unsent and self._has_room(len(piece), size):
+                posted = unsent.popleft()
+                size += posted.size
+                piece.append(posted)
+            if not piece:
                 return
-            if not first:
-                self._in_flight.begin(page)
-            self._in_flight.sent(page.sent_count - first, size)
-            self._connection.send(b"".join(page.frames[first : page.sent_count]))
-            if page.sent_count == len(page.frames):
-                page.frames = []
-                self._unsent.popleft()
+            self._in_flight.sent(piece)
+            self._connection.send(b"".join([posted.frames for posted in piece]))
+            for posted in piece:
+                posted.frames = b""
 
     def _has_room(self, count: int, size: int) -> bool:
         in_flight = self._in_flight
@@ -189,37 +191,58 @@ class Publisher:
                 self._in_flight.take_confirm(item)
             elif isinstance(item, Returned):
                 self._in_flight.take_returned(item)
-        self._news_count += len(content)
-        for page in self._in_flight.take_complete():
-            assert isinstance(page, _SentPage)
-            page.done.set()
+        told: dict[Outcomes, list[tuple[Any, Outcome]]] = {}
+        for posted, outcome in self._in_flight.take_settled():
+            told.setdefault(posted.owner, []).append((posted.token, outcome))
+        if told:
+            with self._news:
+                for owner, settled in told.items():
+                    owner.add(settled)
         if self._unsent:
             self._send_some()
 
 
-class Publication:
-    """Messages that were published together. Made by `Publisher.begin`."""
+class Outcomes:
+    """What becomes of messages, told as soon as the broker does, in any order.
 
-    def __init__(
-        self, publisher: Publisher, page: _SentPage, count: int, refused: dict[int, Outcome]
-    ) -> None:
-        self._publisher = publisher
-        self._page = page
-        self._count = count
-        self._refused = refused
+    For the messages of any number of calls of `Publisher.begin`, on one publisher.
+    """
 
-    def is_settled(self, wait_seconds: float = 0.0) -> bool:
-        """Tell whether `outcomes` would not have to wait, if need be after so many seconds."""
-        return self._page.done.wait(wait_seconds)
+    def __init__(self, publisher: Publisher) -> None:
+        self._connection = publisher._connection  # noqa: SLF001 - two halves of one thing
+        self._news = publisher._news  # noqa: SLF001 - the same
+        self._settled: list[tuple[Any, Outcome]] = []
+        self._enough = 0
+        self.awaited_count = 0
 
-    def outcomes(self) -> list[Outcome]:
-        """Return what became of the messages, in their order; see `Publisher.publish`."""
-        try:
-            self._publisher._wait(self._page)  # noqa: SLF001 - the other half of the same thing
-        finally:
-            self._publisher._forget(self._page)  # noqa: SLF001 - the same
-        published = iter(self._page.outcomes())
-        return [self._refused.get(index) or next(published) for index in range(self._count)]
+    def add(self, settled: list[tuple[Any, Outcome]]) -> None:
+        """Tell outcomes; to be called by the publisher, which holds the lock."""
+        self._settled += settled
+        self.awaited_count -= len(settled)
+        if self._enough and self._has_enough():
+            self._news.notify_all()
+
+    def take(self, seconds: float, enough: int = 1) -> list[tuple[Any, Outcome]]:
+        """Return (token, outcome) of what was settled since the last time.
+
+        Waits for at most so long until there are enough of them, or all. Raises
+        `BrokerLost` when the connection is lost, but not before everything was
+        returned that the broker had told until then.
+        """
+        with self._news:
+            self._enough = enough
+            self._news.wait_for(lambda: self._connection.is_lost or self._has_enough(), seconds)
+            self._enough = 0
+            settled, self._settled = self._settled, []
+        if not settled and self._connection.is_lost and self.awaited_count:
+            raise BrokerLost(
+                f"{self._connection.lost()}. {self.awaited_count} messages are unconfirmed:"
+                " they may have arrived or not"
+            ) from self._connection.lost().__cause__
+        return settled
+
+    def _has_enough(self) -> bool:
+        return len(self._settled) >= self._enough or not self.awaited_count
 
 
 def _never_called(*_arguments: object) -> None:

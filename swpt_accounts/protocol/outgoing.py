@@ -13,8 +13,8 @@ from swpt_accounts.protocol.routing import (
     COORDINATOR_MESSAGE_TYPES,
     MESSAGE_TYPES,
     account_key,
-    destination,
     is_mandatory,
+    route,
 )
 
 APP_ID: Final = "swpt_accounts"
@@ -57,7 +57,7 @@ def lanes_of(message_type: str) -> range:
 def encode(event: Event) -> OutgoingMessage:
     """Return the message that announces the event."""
     message_type = type(event).__name__
-    exchange, routing_key = destination(event)
+    exchange, routing_key = route(event)
     has_coordinator = message_type in COORDINATOR_MESSAGE_TYPES
     origin_creditor_id = (
         event.other_creditor_id if isinstance(event, PendingBalanceChange) else event.creditor_id

@@ -31,6 +31,11 @@ _INT64: Final = struct.Struct(">q")
 _ROUTED_BITS: Final = 24
 _KEYS_REMEMBERED: Final = 50_000
 
+_THREE_BYTES: Final = len("00.00.00")
+_FIVE_BYTES: Final = len("00.00.00.00.00")
+_EIGHT_BITS: Final = len("0.0.0.0.0.0.0.0")
+_ISSUING: Final = "issuing"
+
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)
 def id_key(number: int) -> str:
@@ -45,7 +50,7 @@ def account_key(debtor_id: int, creditor_id: int) -> str:
     return ".".join(f"{bits:0{_ROUTED_BITS}b}")
 
 
-def destination(event: Event) -> tuple[str, str]:
+def route(event: Event) -> tuple[str, str]:
     """Return (exchange, routing key) of an event."""
     message_type = type(event).__name__
     if message_type in COORDINATOR_MESSAGE_TYPES:
@@ -68,3 +73,21 @@ def is_mandatory(event: Event) -> bool:
         and event.creditor_id == ROOT_CREDITOR_ID
         and event.config_flags & CONFIG_SCHEDULED_FOR_DELETION
     )
+
+
+def destination(exchange: str, routing_key: str, coordinator_type: str | None) -> str:
+    """Return where a message goes in the end, as far as the key and headers tell.
+
+    It is the exchange and the part of the routing key that a peer binds. Messages
+    of one destination wait in the same queue, or a few queues of one peer.
+    """
+    if exchange == TO_CREDITORS:
+        return f"{exchange} {routing_key[:_THREE_BYTES]}"
+    if exchange == TO_DEBTORS:
+        return f"{exchange} {routing_key[:_FIVE_BYTES]}"
+    if exchange == TO_COORDINATORS:
+        bound = _FIVE_BYTES if coordinator_type == _ISSUING else _THREE_BYTES
+        return f"{exchange} {coordinator_type} {routing_key[:bound]}"
+    if exchange == ACCOUNTS_IN:
+        return f"{exchange} {routing_key[:_EIGHT_BITS]}"
+    return f"{exchange} {routing_key}"

@@ -1,23 +1,24 @@
-"""The outbox: append, take a page, delete what was confirmed, set aside what cannot be sent."""
+"""The outbox: append, wake those who send, take a page, delete what was confirmed."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
 from swpt_accounts.protocol.outgoing import OutgoingMessage
-from swpt_accounts.store.arrays import moments, numbers
-from swpt_accounts.store.transaction import Transaction
+from swpt_accounts.store.arrays import numbers
+from swpt_accounts.store.transaction import Database, Transaction
 
 CHANNEL: Final = "outbox"
-"""Notified in each transaction that appends to the outbox."""
+"""Notified after a transaction that has appended to the outbox, if somebody sleeps."""
 
-RETRY_SECONDS_MIN: Final = 5
-RETRY_SECONDS_MAX: Final = 300
+MESSAGE_COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(OutgoingMessage))
 
-_MESSAGE_COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(OutgoingMessage))
+_SLEEP_LOCK: Final = 0x53_57_50_03_00_00_00_00
+"""Held, shared, by each flusher that is about to sleep, or sleeps."""
+
 _COLUMN_TYPES: Final = (
     "int4",
     "text",
@@ -33,117 +34,97 @@ _COLUMN_TYPES: Final = (
     "bool",
     "timestamptz",
 )
-_COLUMN_LIST: Final = ", ".join(_MESSAGE_COLUMNS)
+_COLUMN_LIST: Final = ", ".join(MESSAGE_COLUMNS)
 _COPY: Final = f"COPY outbox ({_COLUMN_LIST}, inserted_at) FROM STDIN (FORMAT BINARY)"
-_NOTIFY: Final = f"NOTIFY {CHANNEL}"
+_WAKE: Final = "SELECT pg_notify(%s, '') WHERE NOT pg_try_advisory_xact_lock(%s)"
+_FALL_ASLEEP: Final = "SELECT pg_advisory_lock_shared(%s)"
+_WAKE_UP: Final = "SELECT pg_advisory_unlock_shared(%s)"
 _TAKE_PAGE: Final = f"""
-    SELECT id, 0, {_COLUMN_LIST} FROM outbox
-    WHERE lane = ANY(%s) AND id NOT IN (SELECT unnest(%s::bigint[]))
-    ORDER BY id LIMIT %s
-"""
-_TAKE_UNDELIVERED: Final = f"""
-    SELECT id, attempts_count, {_COLUMN_LIST} FROM undelivered_message
-    WHERE lane = ANY(%s) AND next_attempt_at <= %s
-    ORDER BY next_attempt_at LIMIT %s
+    SELECT id, false, {_COLUMN_LIST}
+    FROM (
+        SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS bytes_before
+        FROM (
+            SELECT * FROM outbox
+            WHERE lane = ANY(%s) AND id NOT IN (SELECT unnest(%s::bigint[]))
+            ORDER BY id LIMIT %s
+        ) AS oldest
+    ) AS page
+    WHERE bytes_before < %s
+    ORDER BY id
 """
 _DELETE: Final = "DELETE FROM outbox WHERE id = ANY(%s::bigint[])"
-_DELETE_UNDELIVERED: Final = "DELETE FROM undelivered_message WHERE id = ANY(%s::bigint[])"
-_SET_ASIDE: Final = f"""
-    WITH failed AS (
-        SELECT * FROM unnest(%s::bigint[], %s::text[]) AS failed (id, reason)
-    ), removed AS (
-        DELETE FROM outbox USING failed WHERE outbox.id = failed.id
-        RETURNING outbox.*, failed.reason
-    )
-    INSERT INTO undelivered_message
-        (id, {_COLUMN_LIST}, inserted_at, reason, attempts_count, next_attempt_at)
-    SELECT id, {_COLUMN_LIST}, inserted_at, reason, 1, %s FROM removed
-"""
-_POSTPONE: Final = """
-    UPDATE undelivered_message AS u
-    SET reason = failed.reason,
-        attempts_count = u.attempts_count + 1,
-        next_attempt_at = failed.next_attempt_at
-    FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[])
-        AS failed (id, reason, next_attempt_at)
-    WHERE u.id = failed.id
-"""
 
 
 class OutboxMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message read from the outbox, or from those set aside (`attempts_count` > 0)."""
+    """A message read from the outbox, or from those set aside."""
 
     id: int
-    attempts_count: int
+    is_set_aside: bool
     message: OutgoingMessage
 
 
 def append(transaction: Transaction, messages: Iterable[OutgoingMessage], now: datetime) -> None:
-    """Add messages to the outbox; the flushers are woken when the transaction commits."""
+    """Add messages to the outbox. Nobody is told: see `wake_flushers`."""
     rows = [(*msgspec.structs.astuple(message), now) for message in messages]
     if rows:
         transaction.copy(_COPY, _COLUMN_TYPES, rows)
-        transaction.execute(_NOTIFY, ())
+
+
+def wake_flushers(database: Database) -> None:
+    """Wake the flushers that sleep; to be called after the commit of what they are to send.
+
+    A notification holds up all commits of the server while its own is written
+    to disk. So it has a transaction of its own, and is sent only when a flusher
+    has said that it is about to sleep. One that says so later looks once more
+    before it does. Raises `DatabaseUnavailable`; the flushers then find out by
+    themselves, half a second later.
+    """
+    database.execute(_WAKE, (CHANNEL, _SLEEP_LOCK))
+
+
+def listen(connection: psycopg.Connection) -> None:
+    """Have the connection told by `wake_flushers`, while it has said that it sleeps."""
+    connection.execute(f"LISTEN {CHANNEL}")
+
+
+def fall_asleep(connection: psycopg.Connection) -> None:
+    """Say that this session is about to sleep: it must look once more after this."""
+    connection.execute(_FALL_ASLEEP, (_SLEEP_LOCK,))
+
+
+def wake_up(connection: psycopg.Connection) -> None:
+    """Say that this session need not be told of new messages for now."""
+    connection.execute(_WAKE_UP, (_SLEEP_LOCK,))
 
 
 def take_page(
     connection: psycopg.Connection,
     lanes: Collection[int],
+    *,
     count_max: int,
+    bytes_max: int,
     taken_ids: Iterable[int] = (),
 ) -> list[OutboxMessage]:
-    """Return the oldest messages in the lanes, at most `count_max`. They stay in the outbox.
+    """Return the oldest messages in the lanes. They stay in the outbox.
 
-    Those taken before and not deleted yet are left out. (Going on after the
-    greatest of their ids would not do: ids are not committed in their order.)
+    At most `count_max` of them, and no more once their bodies have `bytes_max`
+    bytes, so that a page may be too long by its last message. Those taken
+    before and not deleted yet are left out. (Going on after the greatest of
+    their ids would not do: ids are not committed in their order.)
     """
-    return _read(connection, _TAKE_PAGE, (list(lanes), numbers(taken_ids), count_max))
+    parameters = (list(lanes), numbers(taken_ids), count_max, bytes_max)
+    return read(connection, _TAKE_PAGE, parameters)
 
 
-def take_undelivered(
-    connection: psycopg.Connection, lanes: Collection[int], count_max: int, now: datetime
-) -> list[OutboxMessage]:
-    """Return messages set aside before whose next attempt is due."""
-    return _read(connection, _TAKE_UNDELIVERED, (list(lanes), now, count_max))
-
-
-def _read(
+def read(
     connection: psycopg.Connection, statement: str, parameters: Sequence[Any]
 ) -> list[OutboxMessage]:
+    """Return the messages that a statement selects, which begins as `_TAKE_PAGE` does."""
     cursor = connection.execute(statement, parameters, binary=True)
     return [OutboxMessage(row[0], row[1], OutgoingMessage(*row[2:])) for row in cursor.fetchall()]
 
 
-def delete(connection: psycopg.Connection, sent: Iterable[OutboxMessage]) -> None:
+def delete(connection: psycopg.Connection, ids: Collection[int]) -> None:
     """Delete messages that the broker has confirmed."""
-    ids: list[int] = []
-    retried_ids: list[int] = []
-    for message in sent:
-        (retried_ids if message.attempts_count else ids).append(message.id)
     if ids:
         connection.execute(_DELETE, (numbers(ids),))
-    if retried_ids:
-        connection.execute(_DELETE_UNDELIVERED, (numbers(retried_ids),))
-
-
-def set_aside(
-    connection: psycopg.Connection, failed: Sequence[tuple[OutboxMessage, str]], now: datetime
-) -> None:
-    """Keep messages that the broker would not take, each with its reason, for later attempts.
-
-    The time between two attempts doubles, from 5 seconds up to 5 minutes.
-    """
-    new = [(message, reason) for message, reason in failed if not message.attempts_count]
-    again = [(message, reason) for message, reason in failed if message.attempts_count]
-    if new:
-        ids, reasons = numbers(m.id for m, _ in new), [reason for _, reason in new]
-        connection.execute(_SET_ASIDE, (ids, reasons, now + _pause(0)))
-    if again:
-        ids, reasons = numbers(m.id for m, _ in again), [reason for _, reason in again]
-        next_attempts = moments(now + _pause(m.attempts_count) for m, _ in again)
-        connection.execute(_POSTPONE, (ids, reasons, next_attempts))
-
-
-def _pause(attempts_count: int) -> timedelta:
-    seconds = RETRY_SECONDS_MIN * 2 ** min(attempts_count, 10)
-    return timedelta(seconds=min(seconds, RETRY_SECONDS_MAX))

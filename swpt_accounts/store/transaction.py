@@ -91,6 +91,15 @@ class Database:
             self.close()
             raise
 
+    def execute(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Run one statement in a transaction of its own; raises what `transaction` raises."""
+        try:
+            with translated_errors():
+                self._connected().execute(statement, parameters)
+        except DatabaseUnavailable:
+            self.close()
+            raise
+
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(

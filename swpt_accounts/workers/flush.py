@@ -4,10 +4,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 import psycopg
 
+from swpt_accounts.broker.blame import blame_for
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.protocol.outgoing import lanes_of
@@ -15,19 +17,24 @@ from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 from swpt_accounts.store.lanes import Lanes
 from swpt_accounts.workers.backoff import Backoff
-from swpt_accounts.workers.pipeline import Flushed, Page, Pipeline
+from swpt_accounts.workers.care import Care, StartAnew
+from swpt_accounts.workers.destinations import Destinations
+from swpt_accounts.workers.pipeline import Pipeline
+from swpt_accounts.workers.prober import Prober, Question, Trial
+from swpt_accounts.workers.set_aside import SetAside
+from swpt_accounts.workers.sleeping import Sleeping
 from swpt_accounts.workers.stopping import Stopping
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE: Final = 1000
-"""Messages read and published together."""
+"""Messages read together."""
+
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""Once their bodies have so many bytes, a page is long enough."""
 
 GATHERING_SECONDS: Final = 0.01
 """For so long, while a page waits for its confirms, more messages are left to gather."""
-
-PROBE_SIZE: Final = 100
-"""Messages set aside before that are tried again at once, until it turns out that they go."""
 
 CONFIRM_SECONDS: Final = 0.05
 """How long a message may go unnoticed while others wait for a broker that is slow."""
@@ -37,9 +44,19 @@ POLL_SECONDS_MIN: Final = 0.05
 WAIT_SECONDS: Final = 0.5
 """How long a request to stop can go unnoticed while there is nothing to send."""
 
+FINISH_SECONDS: Final = 3.0
+"""So long confirms are waited for, when lanes are given up or the flusher stops."""
+
+PROOF_SECONDS: Final = 5.0
+"""So long the broker may take to show that it works, before any message is sent."""
+
 # A message whose deletion is lost when the server crashes is sent again, as it
 # would be if this process had died a moment earlier. So no disk is waited for.
-_SESSION_OPTIONS: Final = f"{LOOK_UPS_ONLY} -c synchronous_commit=off"
+# A flusher that is frozen must not keep its lanes from the others.
+_SESSION_OPTIONS: Final = (
+    f"{LOOK_UPS_ONLY} -c synchronous_commit=off -c idle_session_timeout=10s"
+    " -c idle_in_transaction_session_timeout=10s -c tcp_user_timeout=10s"
+)
 
 
 class Flusher:
@@ -47,6 +64,8 @@ class Flusher:
 
     The order of steps makes delivery at least once: read a page, publish it
     with no transaction open, and delete only what the broker has confirmed.
+    There is a database session only while the broker works: without it, lanes would be
+    kept from others.
     """
 
     def __init__(
@@ -64,80 +83,145 @@ class Flusher:
         self._make_publisher = make_publisher
         self._lane_groups = [lanes_of(message_type) for message_type in message_types]
         self._clock = clock
-        self._poll_seconds = poll_seconds
+        self._poll_seconds = min(max(poll_seconds, POLL_SECONDS_MIN), WAIT_SECONDS)
         self._quit_early = quit_early
         self._backoff = Backoff()
+        self._destinations = Destinations()
+        self._prober = Prober(make_publisher)
+        self._interrupted_at: float | None = None
 
     def run(self, stopping: Stopping) -> None:
         """Flush until stopping is requested, or with `quit_early`, until nothing is left."""
-        while not stopping.requested:
-            try:
-                self._flush(stopping)
-            except (BrokerLost, psycopg.Error) as error:
-                pause = self._backoff.next_pause()
-                reason = str(error).strip() or type(error).__name__
-                logger.warning("flushing is interrupted (%s); again in %.1f seconds", reason, pause)
-                stopping.wait(pause)
-            else:
-                return
+        try:
+            while not stopping.requested:
+                try:
+                    self._flush(stopping)
+                except StartAnew as reason:
+                    logger.warning("connecting anew: %s", reason)
+                except (BrokerLost, psycopg.Error) as error:
+                    self._pause(error, stopping)
+                else:
+                    return
+        finally:
+            self._prober.stop()
+
+    def _pause(self, error: Exception, stopping: Stopping) -> None:
+        if stopping.requested:
+            return
+        pause = self._backoff.next_pause()
+        if self._interrupted_at is None:
+            self._interrupted_at = time.monotonic()
+            reason = str(error).strip() or type(error).__name__
+            logger.warning("flushing is interrupted, and tried again until it works: %s", reason)
+        stopping.wait(pause)
 
     def _flush(self, stopping: Stopping) -> None:
-        with connect(
-            self._postgres_url,
-            application_name="flush",
-            autocommit=True,
-            session_options=_SESSION_OPTIONS,
-        ) as connection:
-            publisher = self._make_publisher()
-            try:
-                publisher.start()
-                connection.execute(f"LISTEN {outbox.CHANNEL}")
-                lanes = Lanes(connection, self._lane_groups)
-                pipeline = Pipeline(connection, publisher, self._clock)
-                logger.info("flushing messages")
-                try:
-                    self._flush_pages(connection, pipeline, lanes, stopping)
-                    pipeline.finish()
-                except BrokerLost:
-                    # What the broker has confirmed before need not be sent again.
-                    pipeline.delete_sent()
-                    raise
-            finally:
+        publisher = self._make_publisher()
+        is_orderly = False
+        try:
+            publisher.start(lambda: not stopping.requested)
+            publisher.prove(PROOF_SECONDS, lambda: not stopping.requested)
+            with connect(
+                self._postgres_url,
+                application_name="flush",
+                autocommit=True,
+                session_options=_SESSION_OPTIONS,
+            ) as connection:
+                is_orderly = self._flush_with(connection, publisher, stopping)
+        finally:
+            self._destinations.begin_anew()
+            if is_orderly:
                 publisher.stop()
+            else:
+                publisher.drop("the connection is replaced, or not needed any more")
+
+    def _flush_with(
+        self, connection: psycopg.Connection, publisher: Publisher, stopping: Stopping
+    ) -> bool:
+        """Flush over these connections; tell whether nothing is under way in the end."""
+        sleeping = Sleeping(connection)
+        lanes = Lanes(connection, self._lane_groups)
+        set_aside = SetAside(connection, self._clock)
+        pipeline = Pipeline(connection, publisher, self._destinations, set_aside)
+        care = Care(connection, lanes, pipeline, self._destinations, set_aside, self._prober)
+        self._go_on()
+        try:
+            self._flush_pages(connection, publisher, lanes, pipeline, care, sleeping, stopping)
+            pipeline.finish(FINISH_SECONDS)
+        except (BrokerLost, StartAnew) as error:
+            # What the broker has confirmed before need not be sent again.
+            pipeline.delete_sent()
+            if isinstance(error, BrokerLost):
+                self._find_out_who_closes(pipeline, set_aside, error)
+            raise
+        return not pipeline.under_way_count and not pipeline.given_up_count
+
+    def _go_on(self) -> None:
+        if self._interrupted_at is None:
+            logger.info("flushing messages")
+            return
+        seconds = time.monotonic() - self._interrupted_at
+        logger.warning("flushing goes on, after %.1f seconds", seconds)
+        self._interrupted_at = None
 
     def _flush_pages(
         self,
         connection: psycopg.Connection,
-        pipeline: Pipeline,
+        publisher: Publisher,
         lanes: Lanes,
+        pipeline: Pipeline,
+        care: Care,
+        sleeping: Sleeping,
         stopping: Stopping,
     ) -> None:
         next_rebalance = 0.0
-        retried = Flushed(0, 0)
         while not stopping.requested:
-            is_time = time.monotonic() >= next_rebalance
-            if is_time:
-                lanes.rebalance(pipeline.finish)
+            now = time.monotonic()
+            if now >= next_rebalance:
+                lanes.rebalance(lambda: pipeline.finish(FINISH_SECONDS))
                 next_rebalance = time.monotonic() + REBALANCE_SECONDS
-            if is_time or retried.is_promising:
-                count_max = PAGE_SIZE if retried.is_promising else PROBE_SIZE
-                due = outbox.take_undelivered(connection, lanes.held, count_max, self._clock())
-                retried = pipeline.send(due)
-            page: Page = []
+            care.step(now, publisher.blocked_reason)
+            page = []
             if pipeline.has_room:
-                taken_ids = pipeline.taken_ids()
-                page = outbox.take_page(connection, lanes.held, PAGE_SIZE, taken_ids)
-                if page:
-                    pipeline.publish(page)
-                elif pipeline.is_empty and not retried.is_promising:
-                    if self._quit_early:
-                        return
-                    self._wait_for_messages(connection)
-            pipeline.settle(GATHERING_SECONDS if page else CONFIRM_SECONDS)
+                page = outbox.take_page(
+                    connection,
+                    lanes.held,
+                    count_max=PAGE_SIZE,
+                    bytes_max=PAGE_BYTES,
+                    taken_ids=chain(pipeline.taken_ids(), self._prober.ids_on_trial()),
+                )
+                pipeline.take(page, now)
+            pipeline.publish(now)
             self._backoff.reset()
+            if page:
+                sleeping.found()
+            elif pipeline.is_empty:
+                if self._quit_early and not care.is_busy:
+                    return
+                sleeping.sleep(CONFIRM_SECONDS if care.is_busy else self._poll_seconds)
+            elif not pipeline.under_way_count:  # All that is left is on trial.
+                stopping.wait(CONFIRM_SECONDS)
+            if pipeline.under_way_count or pipeline.given_up_count:
+                wait_seconds = GATHERING_SECONDS if page else CONFIRM_SECONDS
+                pipeline.settle(wait_seconds if pipeline.under_way_count else 0.0)
 
-    def _wait_for_messages(self, connection: psycopg.Connection) -> None:
-        """Wait until a transaction tells that it has written to the outbox."""
-        seconds = min(max(self._poll_seconds, POLL_SECONDS_MIN), WAIT_SECONDS)
-        for _ in connection.notifies(timeout=seconds, stop_after=1):
-            pass
+    def _find_out_who_closes(
+        self, pipeline: Pipeline, set_aside: SetAside, lost: BrokerLost
+    ) -> None:
+        """When a message has made the broker close the channel, see that it is not sent again."""
+        blame = blame_for(lost)
+        if blame is None:
+            return
+        under_way = pipeline.under_way()
+        if blame.is_for_all:
+            self._destinations.fall_sick(str(blame.exchange), blame.reason)
+        elif blame.exchange is not None:
+            for entry in under_way:
+                message = entry.row.message
+                if blame.names(message.exchange, message.routing_key):
+                    entry.destination.fall_sick(blame.reason)
+                    set_aside.add(entry.row, entry.destination, blame.reason, is_tried=True)
+            set_aside.flush()
+        elif under_way:
+            cases = [(entry.row, entry.destination) for entry in under_way]
+            self._prober.ask(Trial(self, Question.WHO_CLOSES, cases))

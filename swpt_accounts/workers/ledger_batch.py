@@ -1,6 +1,7 @@
 """One batch, one transaction: load, apply, save rows and outbox, commit."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,7 +20,7 @@ from swpt_accounts.store import accounts, changes, journal, outbox, parked, tran
 from swpt_accounts.store.accounts import LockedAccounts
 from swpt_accounts.store.clock import require_agreement
 from swpt_accounts.store.parked import Parked
-from swpt_accounts.store.transaction import Conflict, Database, Transaction
+from swpt_accounts.store.transaction import Conflict, Database, DatabaseUnavailable, Transaction
 from swpt_accounts.store.usable import require_usable
 from swpt_accounts.store.waiting import Wait, WaitingKey
 
@@ -92,6 +93,8 @@ class LedgerBatch(msgspec.Struct, frozen=True):
                 if attempt == CONFLICTS_MAX:
                     raise
             else:
+                with suppress(DatabaseUnavailable):  # The batch is committed all the same.
+                    outbox.wake_flushers(self.database)
                 return
 
     def _apply_once(

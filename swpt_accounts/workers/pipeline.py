@@ -1,180 +1,349 @@
-"""Pages of the outbox that are under way: published, confirmed, and only then deleted.
+"""Messages that are under way: read, held, published, confirmed, and only then deleted.
 
-The next page is published while the last one waits for its confirms, and what
-was confirmed is deleted many rows at a time. A process that dies leaves behind
-what it has not deleted, which is sent again; so nothing waits for long.
+Each has its own outcome, and what one destination does not take is out of the
+others' way. What was confirmed is deleted many rows at a time. A process that
+dies leaves behind what it has not deleted, which is sent again; so nothing
+waits for long.
 """
 
-import logging
+import enum
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-import msgspec
 import psycopg
 
-from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import Message, Outcome, Publication, Publisher, Verdict
-from swpt_accounts.protocol.decoding import CONTENT_TYPE
-from swpt_accounts.protocol.outgoing import APP_ID, OutgoingMessage, headers
-from swpt_accounts.store import outbox
+from swpt_accounts.broker.confirms import NACKED
+from swpt_accounts.broker.publisher import Outcome, Outcomes, Publisher, Verdict
+from swpt_accounts.protocol.routing import destination as name_of
+from swpt_accounts.store import outbox, undelivered
 from swpt_accounts.store.outbox import OutboxMessage
+from swpt_accounts.workers.amqp import to_amqp
+from swpt_accounts.workers.destinations import (
+    SHARE_MAX,
+    UNDER_WAY_MAX,
+    Destination,
+    Destinations,
+)
+from swpt_accounts.workers.set_aside import SetAside
 
-logger = logging.getLogger(__name__)
+HELD_MAX: Final = 1000
+"""While fewer messages than this wait for their turn, more are read."""
 
-UNDER_WAY_MAX: Final = 2000
-"""Messages published and not confirmed. More would only make each of them wait longer."""
+BYTES_MAX: Final = 8 * 1024 * 1024
+"""While the bodies in memory have fewer bytes than this, more are read."""
+
+DEADLINE_SECONDS: Final = 5.0
+"""So long the broker may take to confirm a message."""
+
+SLOW_SECONDS: Final = 2.0
+"""So long messages are held for one destination while others may wait behind them."""
 
 DELETED_AT_ONCE: Final = 1000
 DELETED_AFTER_SECONDS: Final = 0.1
 
-Page = list[OutboxMessage]
+_AWAITED_TOGETHER: Final = 64
+"""Up to so many messages are awaited together; of more, half of them."""
 
 
-class Flushed(msgspec.Struct, frozen=True):
-    """What one page came to."""
+class State(enum.Enum):
+    """Where a message in memory is."""
 
-    sent_count: int
-    set_aside_count: int
+    HELD = "held"
+    UNDER_WAY = "under way"
+    ON_TRIAL = "on trial"
+    SENT = "sent"
+    GIVEN_UP = "set aside, and perhaps under way all the same"
 
-    @property
-    def is_promising(self) -> bool:
-        """Tell whether all that was tried could be sent."""
-        return self.sent_count > 0 and self.set_aside_count == 0
+
+class Entry:
+    """A message in memory; `since` when it is held or under way, by the monotonic clock."""
+
+    __slots__ = ("destination", "row", "since", "state")
+
+    def __init__(self, row: OutboxMessage, destination: Destination, now: float) -> None:
+        self.row = row
+        self.destination = destination
+        self.state = State.HELD
+        self.since = now
 
 
 class Pipeline:
-    """Sends pages, and deletes what was sent, over one connection to either server."""
+    """Sends messages over one connection to either server."""
 
     def __init__(
         self,
         connection: psycopg.Connection,
         publisher: Publisher,
-        clock: Callable[[], datetime],
+        destinations: Destinations,
+        set_aside: SetAside,
     ) -> None:
         self._connection = connection
         self._publisher = publisher
-        self._clock = clock
-        self._under_way: deque[tuple[Page, Publication]] = deque()
-        self._under_way_count = 0
-        self._sent: Page = []
-        self._first_sent_at = time.monotonic()
+        self._destinations = destinations
+        self._set_aside = set_aside
+        self._outcomes = Outcomes(publisher)
+        self._entries: dict[int, Entry] = {}
+        self._held: dict[Destination, deque[Entry]] = {}
+        self._held_count = 0
+        self._bytes = 0
+        self.under_way_count = 0
+        """How many messages wait for their confirms, and are not given up."""
+        self.given_up_count = 0
+        """How many were set aside while they waited for their confirms, and still do."""
+        self.nacked: list[Entry] = []
+        """Those nacked once, until they are put on trial."""
+        self._sent: list[Entry] = []
+        self._first_sent_at = 0.0
+        self._newest_confirmed = 0.0
+
+    # -- what is in memory -------------------------------------------------
 
     @property
     def has_room(self) -> bool:
-        """Tell whether another page may be published."""
-        return self._under_way_count < UNDER_WAY_MAX
+        """Tell whether more may be read."""
+        return self._held_count < HELD_MAX and self._bytes < BYTES_MAX
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is under way."""
-        return not self._under_way
+        """Tell whether there is nothing that is not sent yet."""
+        return len(self._entries) == len(self._sent)
 
-    def taken_ids(self) -> Iterator[int]:
-        """Yield the ids of all that is still in the outbox, and must not be sent again."""
-        for page, _ in self._under_way:
-            for row in page:
-                yield row.id
-        for row in self._sent:
-            yield row.id
+    def taken_ids(self) -> Collection[int]:
+        """Return the ids of all that must not be read again."""
+        return self._entries.keys()
 
-    def publish(self, page: Page) -> None:
-        """Publish the messages. Raises `BrokerLost`."""
-        publication = self._publisher.begin([to_amqp(row.message) for row in page])
-        self._under_way.append((page, publication))
-        self._under_way_count += len(page)
+    def under_way(self) -> list[Entry]:
+        """Return what waits for its confirms."""
+        return [entry for entry in self._entries.values() if entry.state is State.UNDER_WAY]
+
+    # -- from the outbox to the broker --------------------------------------
+
+    def take(self, rows: Sequence[OutboxMessage], now: float) -> None:
+        """Hold messages until it is their turn; set aside what cannot be sent now."""
+        for row in rows:
+            message = row.message
+            destination = self._destinations.get(
+                name_of(message.exchange, message.routing_key, message.coordinator_type)
+            )
+            if destination.reason:
+                self._set_aside.add(row, destination, destination.reason)
+            elif destination.is_slow and not row.is_set_aside:
+                self._set_aside.add(row, destination, "others wait for the same destination")
+            else:
+                self._hold(Entry(row, destination, now))
+        self._set_aside.flush()
+
+    def publish(self, now: float) -> None:
+        """Publish as many messages as may be under way. Raises `BrokerLost`."""
+        page: list[Entry] = []
+        for destination, held in list(self._held.items()):
+            room = destination.room(now)
+            left = UNDER_WAY_MAX - self.under_way_count - len(page)
+            count = min(room, len(held), left)
+            for _ in range(count):
+                entry = held.popleft()
+                entry.state = State.UNDER_WAY
+                entry.since = now
+                page.append(entry)
+            destination.under_way_count += count
+            destination.held_count -= count
+            if not held:
+                del self._held[destination]
+        if page:
+            self._held_count -= len(page)
+            self.under_way_count += len(page)
+            messages = [to_amqp(entry.row.message) for entry in page]
+            self._publisher.begin(messages, page, self._outcomes)
 
     def settle(self, wait_seconds: float) -> None:
-        """Wait for the oldest page, and see to all that are confirmed. Raises `BrokerLost`."""
-        while self._under_way and self._under_way[0][1].is_settled(wait_seconds):
-            self._settle_oldest()
-            wait_seconds = 0.0
+        """Wait for many confirms, and see to those that have come. Raises `BrokerLost`."""
+        count = self.under_way_count
+        enough = count if count <= _AWAITED_TOGETHER else count // 2
+        settled = self._outcomes.take(wait_seconds, max(enough, 1))
+        if settled:
+            self._conclude(settled)
         if self._sent and self._is_time_to_delete():
             self.delete_sent()
 
-    def finish(self) -> None:
-        """Wait for everything, and delete what was sent. Raises `BrokerLost`."""
-        while self._under_way:
-            self._settle_oldest()
+    def finish(self, seconds: float) -> None:
+        """Wait for all confirms, at most so long, delete what was sent, and forget the rest.
+
+        Raises `BrokerLost`.
+        """
+        deadline = time.monotonic() + seconds
+        while self.under_way_count and (left := deadline - time.monotonic()) > 0:
+            self.settle(left)
         self.delete_sent()
+        for destination, held in self._held.items():
+            destination.held_count -= len(held)
+            self._held_count -= len(held)
+            for entry in held:
+                self._forget(entry)
+        self._held.clear()
 
     def delete_sent(self) -> None:
         """Delete what was confirmed."""
         sent, self._sent = self._sent, []
-        outbox.delete(self._connection, sent)
+        if sent:
+            self.delete([entry.row for entry in sent])
+            for entry in sent:
+                self._forget(entry)
 
-    def send(self, page: Page) -> Flushed:
-        """Publish the messages, wait for their confirms, delete what was sent."""
-        if not page:
-            return Flushed(0, 0)
-        outcomes = self._publisher.publish([to_amqp(row.message) for row in page])
-        flushed = self._conclude(page, outcomes)
-        self.delete_sent()
-        return flushed
+    def delete(self, rows: Iterable[OutboxMessage]) -> None:
+        """Delete messages that the broker has confirmed."""
+        ids: tuple[list[int], list[int]] = ([], [])
+        for row in rows:
+            ids[row.is_set_aside].append(row.id)
+        outbox.delete(self._connection, ids[0])
+        undelivered.delete(self._connection, ids[1])
 
-    def _settle_oldest(self) -> None:
-        page, publication = self._under_way[0]
-        outcomes = publication.outcomes()
-        self._under_way.popleft()
-        self._under_way_count -= len(page)
-        self._conclude(page, outcomes)
+    # -- what does not go ----------------------------------------------------
+
+    def take_overdue(self, now: float) -> list[Entry]:
+        """Return what should have been confirmed by now, the oldest first.
+
+        What is overdue although later messages were confirmed is its
+        destination's fault, and set aside at once.
+        """
+        silent = []
+        for entry in self.under_way():
+            if entry.since >= now - DEADLINE_SECONDS:
+                continue
+            if entry.since < self._newest_confirmed:
+                reason = (
+                    f"no confirm for {DEADLINE_SECONDS:g} seconds, while later messages were"
+                    " confirmed"
+                )
+                entry.destination.fall_sick(reason)
+                self.let_go(entry.row.id)
+                self._set_aside.add(entry.row, entry.destination, reason, is_tried=True)
+            else:
+                silent.append(entry)
+        self.put_away()
+        return silent
+
+    def take_excess(self, now: float) -> list[Destination]:
+        """When nothing more can be read, set aside what waits for destinations that are slow.
+
+        Returns these. Others may wait behind what they do not take.
+        """
+        if self.has_room:
+            return []
+        slow = []
+        for destination, held in self._held.items():
+            share = destination.share(now)
+            if share < SHARE_MAX and held[0].since < now - SLOW_SECONDS and len(held) > share:
+                destination.is_slow = True
+                slow.append(destination)
+                while len(held) > share:
+                    self._leave_held(held.pop(), "others wait for the same destination")
+        self._set_aside.flush()
+        return slow
+
+    def let_go(self, row_id: int) -> None:
+        """Leave a message to somebody else, who sets it aside. It may yet be confirmed."""
+        entry = self._entries.get(row_id)
+        if entry is None:
+            return
+        self._forget(entry)
+        if entry.state is State.UNDER_WAY:
+            self._give_up(entry)
+
+    def put_away(self, *, with_under_way: Collection[Destination] = ()) -> None:
+        """Set aside what is held, or on trial, for destinations that take nothing.
+
+        Of some, what is under way too: it may not be confirmed any more.
+        """
+        for destination in [d for d in self._held if d.reason]:
+            for entry in self._held.pop(destination):
+                self._leave_held(entry, destination.reason)
+        for entry in list(self._entries.values()):
+            destination = entry.destination
+            is_under_way = entry.state is State.UNDER_WAY
+            if is_under_way and destination in with_under_way:
+                self.let_go(entry.row.id)
+                self._set_aside.add(entry.row, destination, destination.reason, is_tried=True)
+            elif entry.state is State.ON_TRIAL and destination.reason:
+                self.let_go(entry.row.id)
+                self._set_aside.add(entry.row, destination, destination.reason)
+        self.nacked = [entry for entry in self.nacked if not entry.destination.reason]
+        self._set_aside.flush()
+
+    def _conclude(self, settled: Sequence[tuple[Entry, Outcome]]) -> None:
+        now = time.monotonic()
+        confirmed: Counter[Destination] = Counter()
+        late: list[OutboxMessage] = []
+        failed: list[tuple[Entry, Outcome]] = []
+        if not self._sent:
+            self._first_sent_at = now
+        for entry, outcome in settled:
+            if outcome.verdict is not Verdict.CONFIRMED:
+                failed.append((entry, outcome))
+            elif entry.state is State.UNDER_WAY:
+                entry.state = State.SENT
+                self._sent.append(entry)
+                confirmed[entry.destination] += 1
+                self._newest_confirmed = max(self._newest_confirmed, entry.since)
+            else:
+                late.append(entry.row)
+        for destination, count in confirmed.items():
+            destination.under_way_count -= count
+            destination.took(count, now)
+            self.under_way_count -= count
+        if late:
+            self.given_up_count -= len(late)
+            undelivered.delete(self._connection, [row.id for row in late])
+        if failed:
+            for entry, outcome in failed:
+                self._fail(entry, outcome, now)
+            self.put_away()
+
+    def _fail(self, entry: Entry, outcome: Outcome, now: float) -> None:
+        if entry.state is State.GIVEN_UP:
+            self.given_up_count -= 1
+            return
+        destination = entry.destination
+        destination.under_way_count -= 1
+        self.under_way_count -= 1
+        if outcome == NACKED and not destination.reason and not destination.is_blamed(now):
+            destination.is_suspected = True
+            entry.state = State.ON_TRIAL
+            self.nacked.append(entry)
+            return
+        if outcome == NACKED or outcome.verdict is Verdict.RETURNED:
+            destination.fall_sick(outcome.reason)
+        self._forget(entry)
+        self._set_aside.add(entry.row, destination, outcome.reason, is_tried=True)
+
+    def _give_up(self, entry: Entry) -> None:
+        entry.state = State.GIVEN_UP
+        entry.destination.under_way_count -= 1
+        self.under_way_count -= 1
+        self.given_up_count += 1
+
+    def _hold(self, entry: Entry) -> None:
+        row, destination = entry.row, entry.destination
+        self._entries[row.id] = entry
+        self._bytes += len(row.message.body)
+        self._held.setdefault(destination, deque()).append(entry)
+        self._held_count += 1
+        destination.held_count += 1
+
+    def _leave_held(self, entry: Entry, reason: str) -> None:
+        entry.destination.held_count -= 1
+        self._held_count -= 1
+        self._forget(entry)
+        self._set_aside.add(entry.row, entry.destination, reason)
+
+    def _forget(self, entry: Entry) -> None:
+        if self._entries.pop(entry.row.id, None) is not None:
+            self._bytes -= len(entry.row.message.body)
 
     def _is_time_to_delete(self) -> bool:
         return (
-            self.is_empty
+            not self.under_way_count
             or len(self._sent) >= DELETED_AT_ONCE
             or time.monotonic() >= self._first_sent_at + DELETED_AFTER_SECONDS
         )
-
-    def _conclude(self, page: Page, outcomes: Sequence[Outcome]) -> Flushed:
-        if not self._sent:
-            self._first_sent_at = time.monotonic()
-        sent_count = 0
-        failed = []
-        for row, outcome in zip(page, outcomes, strict=True):
-            if outcome.verdict is Verdict.CONFIRMED:
-                self._sent.append(row)
-                sent_count += 1
-            else:
-                failed.append((row, outcome.reason))
-        if failed:
-            self._set_aside(failed)
-        return Flushed(sent_count, len(failed))
-
-    def _set_aside(self, failed: Sequence[tuple[OutboxMessage, str]]) -> None:
-        row, reason = failed[0]
-        logger.error(
-            "%d messages cannot be delivered, and are set aside until they can. The first is"
-            " a %s to exchange %s with routing key %s: %s",
-            len(failed),
-            row.message.message_type,
-            row.message.exchange,
-            row.message.routing_key,
-            reason,
-        )
-        outbox.set_aside(self._connection, failed, self._clock())
-
-
-def to_amqp(message: OutgoingMessage) -> Message:
-    """Return the outbox's message as the broker takes it (protocol.rst, AMQP)."""
-    return Message(
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        body=message.body,
-        properties=encode_properties(
-            CONTENT_TYPE,
-            message.message_type,
-            APP_ID,
-            headers(
-                message.message_type,
-                message.debtor_id,
-                message.creditor_id,
-                message.coordinator_type,
-                message.coordinator_id,
-                is_forwarded=message.is_forwarded,
-            ),
-        ),
-        mandatory=message.mandatory,
-    )

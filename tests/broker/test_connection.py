@@ -4,6 +4,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -137,24 +138,30 @@ def test_a_server_that_is_no_broker_is_given_up_in_time(answer):
         assert not connection._thread.is_alive()
 
 
-def test_a_set_up_that_hangs_is_given_up_in_time(broker_url):
-    class ImpatientEvent(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            assert timeout is not None
-            return super().wait(timeout / 200)
-
+def test_a_set_up_that_hangs_is_given_up_in_time(broker_url, monkeypatch):
+    monkeypatch.setattr(connection_module, "SETUP_SECONDS", 0.1)
     connection = ConnectionThread(
-        broker_url,
+        f"{broker_url}?stack_timeout=0.05&retry_delay=0",
         "test",
         prepare=lambda _channel: None,
         on_content=lambda _content: None,
         on_lost=lambda: None,
     )
-    connection._started = ImpatientEvent()
-    with pytest.raises(BrokerLost, match=r"no answer within 34 seconds"):
+    with pytest.raises(BrokerLost, match=r"no answer within 0\.2 seconds"):
         connection.start()
     connection._thread.join(DEADLINE)
     assert not connection._thread.is_alive()
+
+
+def test_a_start_that_nobody_waits_for_any_more_is_given_up_at_once():
+    with server_that(b"") as url:
+        connection = make_connection(url)
+        begun = time.monotonic()
+        with pytest.raises(BrokerLost, match="nobody waits for the connection any more"):
+            connection.start(lambda: time.monotonic() < begun + 0.2)
+        assert time.monotonic() < begun + 5
+        connection._thread.join(DEADLINE)
+        assert not connection._thread.is_alive()
 
 
 def test_callbacks_are_called_in_order_on_the_connections_thread(connection):

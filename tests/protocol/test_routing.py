@@ -12,6 +12,7 @@ from swpt_accounts.protocol.routing import (
     destination,
     id_key,
     is_mandatory,
+    route,
 )
 from tests.factories import event, every_event
 
@@ -68,13 +69,13 @@ COORDINATORS_MESSAGES = [
 @pytest.mark.parametrize("kind", OWNERS_MESSAGES)
 def test_what_is_told_to_a_creditor(kind: type[events.Event]) -> None:
     told = event(kind, debtor_id=1, creditor_id=-2)
-    assert destination(told) == ("to_creditors", "ff.ff.ff.ff.ff.ff.ff.fe")
+    assert route(told) == ("to_creditors", "ff.ff.ff.ff.ff.ff.ff.fe")
 
 
 @pytest.mark.parametrize("kind", OWNERS_MESSAGES[:3])
 def test_what_is_told_to_a_debtor(kind: type[events.Event]) -> None:
     told = event(kind, debtor_id=-2, creditor_id=0)
-    assert destination(told) == ("to_debtors", "ff.ff.ff.ff.ff.ff.ff.fe")
+    assert route(told) == ("to_debtors", "ff.ff.ff.ff.ff.ff.ff.fe")
 
 
 @pytest.mark.parametrize("kind", COORDINATORS_MESSAGES)
@@ -84,7 +85,7 @@ def test_what_is_told_to_a_coordinator(
     kind: type[events.Event], creditor_id: int, coordinator_type: str
 ) -> None:
     told = event(kind, creditor_id=creditor_id, coordinator_type=coordinator_type, coordinator_id=4)
-    assert destination(told) == ("to_coordinators", "00.00.00.00.00.00.00.04")
+    assert route(told) == ("to_coordinators", "00.00.00.00.00.00.00.04")
 
 
 @pytest.mark.parametrize(("debtor_id", "creditor_id", "key"), ACCOUNT_KEYS)
@@ -94,7 +95,7 @@ def test_a_balance_change_goes_to_the_shard_of_the_account_to_be_changed(
     change = event(
         PendingBalanceChange, debtor_id=debtor_id, creditor_id=creditor_id, other_creditor_id=77
     )
-    assert destination(change) == ("accounts_in", key)
+    assert route(change) == ("accounts_in", key)
 
 
 @pytest.mark.parametrize("message", every_event(), ids=lambda message: type(message).__name__)
@@ -125,3 +126,31 @@ def test_a_deactivated_debtor_is_only_excused_from_updates() -> None:
 
 def test_every_event_has_a_place_in_the_fixed_order_of_message_types() -> None:
     assert sorted(MESSAGE_TYPES) == sorted(type(message).__name__ for message in every_event())
+
+
+KEY = "12.34.ab.cd.00.00.00.01"
+
+
+@pytest.mark.parametrize(
+    ("exchange", "routing_key", "coordinator_type", "expected"),
+    [
+        ("to_creditors", KEY, None, "to_creditors 12.34.ab"),
+        ("to_debtors", KEY, None, "to_debtors 12.34.ab.cd.00"),
+        ("to_coordinators", KEY, "direct", "to_coordinators direct 12.34.ab"),
+        ("to_coordinators", KEY, "agent", "to_coordinators agent 12.34.ab"),
+        ("to_coordinators", KEY, "issuing", "to_coordinators issuing 12.34.ab.cd.00"),
+        ("to_coordinators", KEY, "interest", "to_coordinators interest 12.34.ab"),
+        ("accounts_in", account_key(123, 456), None, "accounts_in 0.0.0.0.1.0.0.0"),
+        ("another", "any.key", None, "another any.key"),
+    ],
+)
+def test_a_destination_is_the_exchange_and_what_peers_bind(
+    exchange: str, routing_key: str, coordinator_type: str | None, expected: str
+) -> None:
+    assert destination(exchange, routing_key, coordinator_type) == expected
+
+
+def test_the_messages_of_one_peer_have_one_destination_each_exchange() -> None:
+    one, another, other_peer = (id_key(n) for n in (0x0000020100000001, 0x000002FF00000002, 7))
+    assert destination("to_creditors", one, None) == destination("to_creditors", another, None)
+    assert destination("to_creditors", one, None) != destination("to_creditors", other_peer, None)

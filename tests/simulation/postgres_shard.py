@@ -80,8 +80,8 @@ class PostgresShard:
         """Apply a batch, commit it, and empty the outbox."""
         self._now = now
         self._batch.apply(commands, self._batch.needs_of(commands), facts)
-        page = outbox.take_page(self._session, LANES, 1_000_000)
-        outbox.delete(self._session, page)
+        page = outbox.take_page(self._session, LANES, count_max=1_000_000, bytes_max=1_000_000_000)
+        outbox.delete(self._session, [row.id for row in page])
         return [message.message for message in page]
 
     def crash(self, commands: Sequence[Command | Chore], facts: Facts, now: datetime) -> None:

@@ -59,7 +59,7 @@ def test_every_column_is_written_with_its_type(
     [
         (transfers.COLUMNS, PreparedTransfer),
         (journal.COLUMNS, JournalEntry),
-        (outbox._MESSAGE_COLUMNS, OutgoingMessage),
+        (outbox.MESSAGE_COLUMNS, OutgoingMessage),
     ],
 )
 def test_columns_are_in_the_order_of_the_fields(columns: tuple[str, ...], kind: type) -> None:
@@ -74,8 +74,8 @@ def test_everything_of_an_account_is_stored_but_what_concerns_one_batch() -> Non
 
 def test_messages_are_written_with_their_types() -> None:
     types = types_of("outbox")
-    expected = {name: types[name] for name in (*outbox._MESSAGE_COLUMNS, "inserted_at")}
-    written = (*outbox._MESSAGE_COLUMNS, "inserted_at")
+    expected = {name: types[name] for name in (*outbox.MESSAGE_COLUMNS, "inserted_at")}
+    written = (*outbox.MESSAGE_COLUMNS, "inserted_at")
     assert dict(zip(written, outbox._COLUMN_TYPES, strict=True)) == expected
 
 

@@ -1,16 +1,18 @@
-"""The outbox: messages wait in order, and leave when they are confirmed or set aside."""
+"""The outbox: messages wait in order, leave when they are confirmed, and wake who sends them."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 
 import psycopg
+import pytest
 
 from swpt_accounts.protocol.outgoing import OutgoingMessage, encode
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.store import outbox
+from swpt_accounts.store.connection import connect
 from swpt_accounts.store.outbox import OutboxMessage
-from swpt_accounts.store.transaction import Database
+from swpt_accounts.store.transaction import Database, DatabaseUnavailable
 from tests import factories
-from tests.store.undone import undone
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LANES = range(1000)
@@ -38,11 +40,24 @@ def append(database: Database, *messages: OutgoingMessage) -> None:
 
 
 def page(session: psycopg.Connection) -> list[OutboxMessage]:
-    return outbox.take_page(session, LANES, 1000)
+    return take(session, LANES, 1000)
 
 
-def undelivered(session: psycopg.Connection, now: datetime) -> list[OutboxMessage]:
-    return outbox.take_undelivered(session, LANES, 1000, now)
+def take(
+    session: psycopg.Connection,
+    lanes: Collection[int],
+    count_max: int,
+    taken_ids: Iterable[int] = (),
+    *,
+    bytes_max: int = 1_000_000,
+) -> list[OutboxMessage]:
+    return outbox.take_page(
+        session, lanes, count_max=count_max, bytes_max=bytes_max, taken_ids=taken_ids
+    )
+
+
+def delete(session: psycopg.Connection, rows: Iterable[OutboxMessage]) -> None:
+    outbox.delete(session, [row.id for row in rows])
 
 
 def bodies(messages: list[OutboxMessage]) -> list[bytes]:
@@ -64,153 +79,117 @@ def test_a_page_holds_the_oldest_messages_of_some_lanes(
     database: Database, session: psycopg.Connection
 ) -> None:
     append(database, *(message(lane=n % 3, body=b"%d" % n) for n in range(9)))
-    assert bodies(outbox.take_page(session, [0, 2], 4)) == [b"0", b"2", b"3", b"5"]
-    assert bodies(outbox.take_page(session, [1], 100)) == [b"1", b"4", b"7"]
-    assert outbox.take_page(session, [7], 100) == []
-    assert outbox.take_page(session, [], 100) == []
+    assert bodies(take(session, [0, 2], 4)) == [b"0", b"2", b"3", b"5"]
+    assert bodies(take(session, [1], 100)) == [b"1", b"4", b"7"]
+    assert take(session, [7], 100) == []
+    assert take(session, [], 100) == []
 
 
 def test_what_was_taken_before_is_left_out_wherever_it_stands(
     database: Database, session: psycopg.Connection
 ) -> None:
     append(database, *(message(body=b"%d" % n) for n in range(6)))
-    taken = outbox.take_page(session, LANES, 6)
+    taken = take(session, LANES, 6)
     some = [taken[n].id for n in (0, 2, 3, 5)]
-    assert bodies(outbox.take_page(session, LANES, 6, some)) == [b"1", b"4"]
-    assert bodies(outbox.take_page(session, LANES, 1, some)) == [b"1"]
-    assert outbox.take_page(session, LANES, 6, [row.id for row in taken]) == []
+    assert bodies(take(session, LANES, 6, some)) == [b"1", b"4"]
+    assert bodies(take(session, LANES, 1, some)) == [b"1"]
+    assert take(session, LANES, 6, [row.id for row in taken]) == []
 
 
 def test_a_page_stays_until_it_is_deleted(database: Database, session: psycopg.Connection) -> None:
     append(database, message(body=b"1"), message(body=b"2"), message(body=b"3"))
     first = page(session)
     assert page(session) == first
-    outbox.delete(session, [first[0], first[2]])
+    delete(session, [first[0], first[2]])
     assert page(session) == [first[1]]
-    outbox.delete(session, first)
-    outbox.delete(session, [])
+    delete(session, first)
+    delete(session, [])
     assert page(session) == []
 
 
 def test_ids_are_never_given_again(database: Database, session: psycopg.Connection) -> None:
     append(database, message())
     [first] = page(session)
-    outbox.delete(session, [first])
+    delete(session, [first])
     append(database, message())
     assert page(session)[0].id > first.id
 
 
-def test_a_commit_wakes_those_who_listen_and_a_rollback_does_not(
+def test_a_page_ends_when_it_has_enough_bytes(
     database: Database, session: psycopg.Connection
 ) -> None:
-    session.execute(f"LISTEN {outbox.CHANNEL}")
-    session.execute("LISTEN checkpoint")
-    with undone(database) as transaction:
-        outbox.append(transaction, [message()], NOW)
-    append(database)
+    """The first message always comes, however long it is; long ones are compressed on disk."""
+    append(database, *(message(body=b"x" * size) for size in (70_000, 10, 20, 70_000, 5)))
+    rows = page(session)
+    assert take(session, LANES, 10, bytes_max=1) == rows[:1]
+    assert take(session, LANES, 10, bytes_max=70_000) == rows[:1]
+    assert take(session, LANES, 10, bytes_max=70_001) == rows[:2]
+    assert take(session, LANES, 10, bytes_max=70_031) == rows[:4]
+    assert take(session, LANES, 10, [rows[0].id], bytes_max=30) == rows[1:3]
+    assert take(session, LANES, 2, bytes_max=70_031) == rows[:2]
+
+
+# -- waking those who send ----------------------------------------------------
+
+
+def heard(session: psycopg.Connection) -> list[str]:
+    """Return what a listener has been told until now."""
     session.execute("NOTIFY checkpoint")
-    append(database, message(), message())
-    heard = [n.channel for n in session.notifies(timeout=60, stop_after=2)]
-    assert heard == ["checkpoint", outbox.CHANNEL]
+    channels = []
+    for notification in session.notifies(timeout=60):
+        channels.append(notification.channel)
+        if notification.channel == "checkpoint":
+            break
+    return channels
+
+
+def test_only_who_sleeps_is_woken(
+    database: Database, session: psycopg.Connection, folder_url: str
+) -> None:
+    session.execute("LISTEN checkpoint")
+    with connect(folder_url, application_name="tests", autocommit=True) as flusher:
+        outbox.listen(session)
+        append(database, message())
+        outbox.wake_flushers(database)
+        assert heard(session) == ["checkpoint"]
+
+        outbox.fall_asleep(flusher)
+        append(database, message())
+        assert heard(session) == ["checkpoint"]
+        outbox.wake_flushers(database)
+        assert heard(session) == [outbox.CHANNEL, "checkpoint"]
+
+        outbox.wake_up(flusher)
+        outbox.wake_flushers(database)
+        assert heard(session) == ["checkpoint"]
     assert len(page(session)) == 2
 
 
-# -- what the broker would not take ----------------------------------------------
-
-
-def test_a_message_set_aside_leaves_the_outbox_whole(
-    database: Database, session: psycopg.Connection
+def test_any_number_may_sleep_and_look_whether_others_do(
+    database: Database, session: psycopg.Connection, folder_url: str
 ) -> None:
-    messages = [encode(event) for event in factories.every_event()]
-    append(database, *messages)
-    failed = page(session)
-    outbox.set_aside(session, [(m, f"reason {m.id}") for m in failed], NOW)
-    assert page(session) == []
-    set_aside = undelivered(session, NOW + timedelta(seconds=5))
-    assert sorted(m.id for m in set_aside) == [m.id for m in failed]
-    assert {m.id: m.message for m in set_aside} == {m.id: m.message for m in failed}
-    assert {m.attempts_count for m in set_aside} == {1}
-    reasons = session.execute("SELECT id, reason, inserted_at FROM undelivered_message")
-    assert set(reasons) == {(m.id, f"reason {m.id}", NOW) for m in failed}
+    session.execute("LISTEN checkpoint")
+    outbox.listen(session)
+    with (
+        connect(folder_url, application_name="tests", autocommit=True) as one,
+        connect(folder_url, application_name="tests", autocommit=True) as other,
+    ):
+        outbox.fall_asleep(one)
+        outbox.fall_asleep(other)
+        outbox.wake_up(one)
+        outbox.wake_flushers(database)
+        outbox.wake_flushers(database)
+        assert heard(session) == [outbox.CHANNEL, outbox.CHANNEL, "checkpoint"]
 
 
-def test_others_are_not_set_aside(database: Database, session: psycopg.Connection) -> None:
-    append(database, message(body=b"1"), message(body=b"2"))
-    failed, kept = page(session)
-    outbox.set_aside(session, [(failed, "no")], NOW)
-    assert page(session) == [kept]
-
-
-def test_what_is_gone_already_is_not_set_aside(
+def test_a_lost_database_is_told_to_whoever_wakes_others(
     database: Database, session: psycopg.Connection
 ) -> None:
     append(database, message())
-    gone = page(session)
-    outbox.delete(session, gone)
-    outbox.set_aside(session, [(m, "no") for m in gone], NOW)
-    outbox.set_aside(session, [], NOW)
-    assert undelivered(session, NOW + timedelta(days=1)) == []
-
-
-def test_attempts_become_rarer_up_to_one_in_five_minutes(
-    database: Database, session: psycopg.Connection
-) -> None:
-    append(database, message())
-    [failed] = page(session)
-    now, pauses = NOW, []
-    for attempt in range(1, 15):
-        outbox.set_aside(session, [(failed, f"attempt {attempt}")], now)
-        [(next_attempt_at, reason)] = session.execute(
-            "SELECT next_attempt_at, reason FROM undelivered_message"
-        ).fetchall()
-        assert reason == f"attempt {attempt}"
-        assert undelivered(session, next_attempt_at - timedelta(microseconds=1)) == []
-        [failed] = undelivered(session, next_attempt_at)
-        assert failed.attempts_count == attempt
-        pauses.append((next_attempt_at - now).total_seconds())
-        now = next_attempt_at
-    assert pauses == [5, 10, 20, 40, 80, 160, *[300] * 8]
-
-
-def test_those_that_wait_the_longest_are_tried_first(
-    database: Database, session: psycopg.Connection
-) -> None:
-    append(database, *(message(lane=n % 2, body=b"%d" % n) for n in range(6)))
-    for late, failed in zip((3, 1, 5, 0, 4, 2), page(session), strict=True):
-        outbox.set_aside(session, [(failed, "no")], NOW + timedelta(seconds=late))
-    later = NOW + timedelta(seconds=9)
-    assert bodies(outbox.take_undelivered(session, LANES, 3, later)) == [b"3", b"1", b"5"]
-    assert bodies(outbox.take_undelivered(session, [0], 10, later)) == [b"0", b"4"]
-    assert outbox.take_undelivered(session, [], 10, later) == []
-
-
-def test_only_what_was_sent_at_last_is_deleted(
-    database: Database, session: psycopg.Connection
-) -> None:
-    append(database, *(message(body=b"%d" % n) for n in range(4)))
-    one, other, *_ = page(session)
-    outbox.set_aside(session, [(one, "no"), (other, "no")], NOW)
-    later = NOW + timedelta(seconds=5)
-    sent = [m for m in undelivered(session, later) if m.id == one.id]
-    outbox.delete(session, [*sent, *page(session)[:1]])
-    assert bodies(page(session)) == [b"3"]
-    assert bodies(undelivered(session, later)) == [b"1"]
-
-
-def test_new_and_repeated_failures_are_set_aside_together(
-    database: Database, session: psycopg.Connection
-) -> None:
-    append(database, message(body=b"old"))
-    outbox.set_aside(session, [(m, "no") for m in page(session)], NOW)
-    later = NOW + timedelta(seconds=5)
-    [old] = undelivered(session, later)
-    append(database, message(body=b"new"))
-    [new] = page(session)
-    outbox.set_aside(session, [(new, "new {'"), (old, 'old "\\')], later)
-    counts = session.execute(
-        "SELECT reason, attempts_count, next_attempt_at FROM undelivered_message ORDER BY id"
+    session.execute(
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
     )
-    assert counts.fetchall() == [
-        ('old "\\', 2, later + timedelta(seconds=10)),
-        ("new {'", 1, later + timedelta(seconds=5)),
-    ]
+    with pytest.raises(DatabaseUnavailable):
+        outbox.wake_flushers(database)
+    outbox.wake_flushers(database)

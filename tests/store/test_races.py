@@ -23,6 +23,7 @@ from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import account_id
 from swpt_accounts.protocol.sharding import Realm
 from swpt_accounts.store import outbox
+from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.store.transaction import Conflict, Database, Transaction
 from swpt_accounts.workers.ledger_batch import CONFLICTS_MAX, LedgerBatch
 from tests import factories
@@ -107,8 +108,12 @@ def race(
     return clock.attempts_count
 
 
+def outbox_page(session: psycopg.Connection) -> list[OutboxMessage]:
+    return outbox.take_page(session, range(1000), count_max=1000, bytes_max=1_000_000)
+
+
 def messages(session: psycopg.Connection) -> list[Any]:
-    return [as_announced(row.message) for row in outbox.take_page(session, range(1000), 1000)]
+    return [as_announced(row.message) for row in outbox_page(session)]
 
 
 class Reference:

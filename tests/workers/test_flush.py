@@ -14,9 +14,9 @@ from swpt_accounts.ledger.events import Event
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import connect
-from swpt_accounts.store.transaction import Transaction
+from swpt_accounts.store.transaction import Database, Transaction
 from swpt_accounts.wiring import utc_now
-from swpt_accounts.workers import flush
+from swpt_accounts.workers import care, flush
 from swpt_accounts.workers.stopping import Stopping
 from tests.factories import event, every_event
 from tests.workers.cable import Cable, cable
@@ -28,14 +28,17 @@ Announce = Callable[[Iterable[Event]], None]
 
 
 @pytest.fixture
-def announce(shard: psycopg.Connection) -> Announce:
+def announce(postgres_url: str) -> Iterator[Announce]:
     """Call it to write events to the outbox, as one batch does."""
+    database = Database(postgres_url, application_name="tests: announce")
 
     def announce(announced: Iterable[Event]) -> None:
-        with shard.transaction(), shard.cursor() as cursor:
-            outbox.append(Transaction(cursor), map(encode, announced), utc_now())
+        with database.transaction() as transaction:
+            outbox.append(transaction, map(encode, announced), utc_now())
+        outbox.wake_flushers(database)
 
-    return announce
+    yield announce
+    database.close()
 
 
 @pytest.fixture
@@ -228,7 +231,9 @@ def test_what_nobody_takes_is_set_aside_and_sent_when_there_is_a_queue_for_it(
     shard: psycopg.Connection,
     left_count: Callable[[str], int],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(care, "PROBE_SECONDS", 0.2)
     coordinators = wire.collect("to_coordinators")
     stray = [event(events.AccountTransfer, transfer_number=n) for n in range(1, 4)]
     announce([*stray[:2], *prepared(20), *stray[2:]])
@@ -237,30 +242,26 @@ def test_what_nobody_takes_is_set_aside_and_sent_when_there_is_a_queue_for_it(
         wire.receive("its neighbours", lambda received: len(received) == 20)
         eventually("nothing is left to send", lambda: left_count("outbox") == 0)
         assert left_count("undelivered_message") == 3
-        reasons = shard.execute(
-            "SELECT reason, attempts_count, next_attempt_at - now() FROM undelivered_message"
-        ).fetchall()
-        assert all("NO_ROUTE" in reason and attempts == 1 for reason, attempts, _ in reasons)
-        assert "3 messages cannot be delivered, and are set aside" in caplog.text
+        reasons = shard.execute("SELECT destination, reason FROM undelivered_message").fetchall()
+        assert set(reasons) == {("to_creditors 00.00.02", "312 NO_ROUTE")}
+        assert "The destination to_creditors 00.00.02 takes nothing" in caplog.text
+        assert "exchange to_creditors with routing key 00.00.02.01.00.00.00.01: 312" in caplog.text
 
-        make_due(shard)
-        eventually("it was tried again", lambda: attempts_counts(shard) == [2, 2, 2])
+        before = sum(attempts_counts(shard))
+        eventually("it was tried again", lambda: sum(attempts_counts(shard)) > before)
         announce(prepared(20, first=20))
         wire.receive("others go on", lambda received: len(received) == 40)
 
         wire.channel.queue_bind(coordinators, "to_creditors", "#")
-        make_due(shard)
         wire.await_documents("AccountTransfer", 3)
         eventually("nothing is left", lambda: left_count("undelivered_message") == 0)
 
-    assert [d["transfer_number"] for d in wire.documents("AccountTransfer")] == [1, 2, 3]
+    assert {d["transfer_number"] for d in wire.documents("AccountTransfer")} == {1, 2, 3}
+    assert "The destination to_creditors 00.00.02 takes messages again" in caplog.text
+    assert caplog.text.count("takes nothing") == 1
     assert request_ids(r for r in wire.received if r.exchange == "to_coordinators") == Counter(
         range(40)
     )
-
-
-def make_due(shard: psycopg.Connection) -> None:
-    shard.execute("UPDATE undelivered_message SET next_attempt_at = now()")
 
 
 def attempts_counts(shard: psycopg.Connection) -> list[int]:
@@ -288,9 +289,10 @@ def test_what_a_full_queue_refuses_is_set_aside_and_the_rest_is_sent(
     queue_name: str,
     wire: Wire,
     announce: Announce,
-    shard: psycopg.Connection,
     left_count: Callable[[str], int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(care, "PROBE_SECONDS", 0.2)
     full = f"{queue_name}-full"
     wire.channel.queue_declare(
         full, exclusive=True, arguments={"x-max-length": 5, "x-overflow": "reject-publish"}
@@ -307,13 +309,12 @@ def test_what_a_full_queue_refuses_is_set_aside_and_the_rest_is_sent(
         assert 0 < refused_count < 20
         assert wire.ready_count(full) == 20 - refused_count
 
-        def all_have_come(_received: list[Received]) -> bool:
-            make_due(shard)
-            return len(wire.documents("AccountUpdate")) == 20
-
         wire.consume(full)
-        wire.receive("all updates", all_have_come)
-    assert sorted(d["debtor_id"] for d in wire.documents("AccountUpdate")) == [*range(20)]
+        wire.await_documents("AccountUpdate", 20)
+        eventually("nothing is left", lambda: left_count("undelivered_message") == 0)
+    counts = Counter(d["debtor_id"] for d in wire.documents("AccountUpdate"))
+    assert set(counts) == set(range(20))
+    assert max(counts.values()) <= 2
 
 
 # -- servers that go away --------------------------------------------------
@@ -385,7 +386,7 @@ def test_a_flusher_waits_for_exchanges_that_do_not_exist_yet(
     announce(prepared(10))
     with running(make_flusher(postgres_url, broker_url)):
         eventually("it says so", lambda: "no exchange 'to_coordinators'" in caplog.text)
-        assert left_count("outbox") == 10
+        eventually("it is set aside", lambda: left_count("undelivered_message") == 10)
         topology.subscribe(broker_url, queue_name, "#")
         wire = Wire(broker_url)
         try:

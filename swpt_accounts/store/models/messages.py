@@ -52,7 +52,7 @@ class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
 
 
 class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
-    """A message that the broker would not take: set aside, and tried again from time to time."""
+    """A message whose destination takes nothing: set aside until it does."""
 
     __tablename__ = "undelivered_message"
 
@@ -72,16 +72,30 @@ class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
     body: Mapped[bytes] = column(sa.LargeBinary)
     inserted_at: Mapped[datetime] = column(TIMESTAMP)
     reason: Mapped[str] = column(sa.Text, comment="Why the broker would not take it, last time.")
-    attempts_count: Mapped[int] = column(sa.Integer)
-    next_attempt_at: Mapped[datetime] = column(TIMESTAMP)
+    attempts_count: Mapped[int] = column(
+        sa.Integer,
+        comment="1 for being set aside, perhaps only because others could not be delivered to its"
+        " destination, and 1 for each time that the broker would not take this very message.",
+    )
+    next_attempt_at: Mapped[datetime] = column(
+        TIMESTAMP, comment="When a flusher of the version before tries it again."
+    )
     is_forwarded: Mapped[bool] = column(
         sa.Boolean, server_default=FALSE, comment="As it was in the outbox."
+    )
+    destination: Mapped[str | None] = column(
+        sa.Text,
+        comment="The exchange, and the part of the routing key that a peer binds. Empty in rows of"
+        " the version before, until a flusher fills it in.",
     )
 
     __table_args__: tuple[Any, ...] = (
         sa.Index("undelivered_message_next_attempt_at_idx", "next_attempt_at"),
+        sa.Index(
+            "undelivered_message_destination_idx", "lane", "destination", "attempts_count", "id"
+        ),
         {
-            "comment": "Messages that were unroutable or refused, kept out of the others' way"
-            " until they can be delivered.",
+            "comment": "Messages whose destinations take nothing (there is no queue, or it is full,"
+            " or without a majority), kept out of the others' way until they do.",
         },
     )

@@ -1,0 +1,214 @@
+"""Messages set aside: whole, found by their destination, and gone when they were sent."""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from swpt_accounts.protocol.outgoing import OutgoingMessage, encode
+from swpt_accounts.protocol.routing import destination as name_of
+from swpt_accounts.store import outbox, undelivered
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
+from swpt_accounts.store.outbox import OutboxMessage
+from swpt_accounts.store.transaction import Database
+from tests import factories
+from tests.store.explaining import nodes_of
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+LANES = range(1000)
+A, B = "to_creditors 00.00.0a", "to_creditors 00.00.0b"
+
+
+def message(
+    lane: int = 0, body: bytes = b"{}", routing_key: str = "00.00.0a.00"
+) -> OutgoingMessage:
+    return OutgoingMessage(
+        lane=lane,
+        exchange="to_creditors",
+        routing_key=routing_key,
+        mandatory=True,
+        message_type="AccountUpdate",
+        debtor_id=1,
+        creditor_id=2,
+        coordinator_type=None,
+        coordinator_id=None,
+        origin_creditor_id=2,
+        body=body,
+    )
+
+
+def append(database: Database, *messages: OutgoingMessage) -> None:
+    with database.transaction() as transaction:
+        outbox.append(transaction, messages, NOW)
+
+
+def page(session: psycopg.Connection) -> list[OutboxMessage]:
+    return outbox.take_page(session, LANES, count_max=1000, bytes_max=1_000_000)
+
+
+def set_aside(
+    session: psycopg.Connection,
+    rows: Iterable[OutboxMessage],
+    destination: str = A,
+    *,
+    is_tried: bool = False,
+) -> None:
+    ids = [row.id for row in rows]
+    undelivered.set_aside(session, ids, destination, "no {'", NOW, is_tried=is_tried)
+
+
+def take(
+    session: psycopg.Connection,
+    destination: str = A,
+    *,
+    lanes: Collection[int] = LANES,
+    with_tried: bool = True,
+    count_max: int = 1000,
+    bytes_max: int = 1_000_000,
+    taken_ids: Iterable[int] = (),
+) -> list[OutboxMessage]:
+    return undelivered.take(
+        session,
+        lanes,
+        destination,
+        with_tried=with_tried,
+        count_max=count_max,
+        bytes_max=bytes_max,
+        taken_ids=taken_ids,
+    )
+
+
+def bodies(rows: list[OutboxMessage]) -> list[bytes]:
+    return [row.message.body for row in rows]
+
+
+def destinations(session: psycopg.Connection, lanes: Collection[int] = LANES) -> set[str]:
+    return undelivered.destinations(session, lanes, name_of)
+
+
+def test_a_message_set_aside_leaves_the_outbox_whole(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(encode(event) for event in factories.every_event()))
+    failed = page(session)
+    set_aside(session, failed)
+    assert page(session) == []
+    kept = take(session)
+    assert all(row.is_set_aside for row in kept)
+    assert {row.id: row.message for row in kept} == {row.id: row.message for row in failed}
+    columns = session.execute("SELECT id, reason, inserted_at FROM undelivered_message")
+    assert set(columns) == {(row.id, "no {'", NOW) for row in failed}
+
+
+def test_others_are_not_set_aside(database: Database, session: psycopg.Connection) -> None:
+    append(database, message(body=b"1"), message(body=b"2"))
+    failed, kept = page(session)
+    set_aside(session, [failed])
+    assert page(session) == [kept]
+
+
+def test_what_is_gone_already_is_not_set_aside(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, message())
+    gone = page(session)
+    outbox.delete(session, [row.id for row in gone])
+    set_aside(session, gone)
+    set_aside(session, [])
+    assert take(session) == []
+
+
+def test_an_id_that_was_set_aside_before_only_leaves_the_outbox(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, message(body=b"1"), message(body=b"2"))
+    first, second = page(session)
+    set_aside(session, [first])
+    session.execute(
+        "INSERT INTO outbox OVERRIDING SYSTEM VALUE SELECT id, lane, exchange, routing_key,"
+        " mandatory, message_type, debtor_id, creditor_id, coordinator_type, coordinator_id,"
+        " origin_creditor_id, body, inserted_at, is_forwarded FROM undelivered_message"
+    )
+    set_aside(session, [first, second], is_tried=True)
+    assert page(session) == []
+    assert bodies(take(session)) == [b"1", b"2"]
+
+
+def test_destinations_are_listed_as_long_as_there_is_something_for_them(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(message(lane=n % 3) for n in range(9)))
+    rows = page(session)
+    set_aside(session, rows[:6], A)
+    set_aside(session, rows[6:8], B)
+    assert destinations(session) == {A, B}
+    assert destinations(session, [2]) == {A}
+    assert destinations(session, []) == set()
+    assert undelivered.counts(session, LANES, [A, B]) == {A: 6, B: 2}
+    assert undelivered.counts(session, [1], [A, B]) == {A: 2, B: 1}
+    undelivered.delete(session, [row.id for row in rows[:6]])
+    undelivered.delete(session, [])
+    assert destinations(session) == {B}
+
+
+def test_what_the_version_before_has_set_aside_gets_its_destination(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, message(routing_key="00.00.0a.01"), message(routing_key="00.00.0b.01"))
+    set_aside(session, page(session), "none")
+    session.execute("UPDATE undelivered_message SET destination = NULL")
+    assert destinations(session) == {A, B}
+    assert len(take(session, A)) == len(take(session, B)) == 1
+
+
+def test_the_destination_of_each_lane_is_read_in_order_and_in_pages(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(message(lane=n % 2, body=b"%d" % n) for n in range(6)))
+    rows = page(session)
+    set_aside(session, rows[3:])
+    set_aside(session, rows[:3])
+    assert bodies(take(session, lanes=[0])) == [b"0", b"2", b"4"]
+    assert bodies(take(session, lanes=[1], count_max=2)) == [b"1", b"3"]
+    assert bodies(take(session, lanes=[1], bytes_max=1)) == [b"1"]
+    assert bodies(take(session, lanes=[1], taken_ids=[rows[1].id])) == [b"3", b"5"]
+    assert len(take(session, count_max=5)) == 5
+    assert take(session, B) == []
+
+
+def test_what_was_tried_in_vain_comes_last_or_not_at_all(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(message(body=b"%d" % n) for n in range(4)))
+    rows = page(session)
+    set_aside(session, rows[:2], is_tried=True)
+    set_aside(session, rows[2:])
+    undelivered.note_failure(session, [rows[0].id], A, "still not", NOW)
+    assert bodies(take(session)) == [b"2", b"3", b"1", b"0"]
+    assert bodies(take(session, with_tried=False)) == [b"2", b"3"]
+    assert bodies(undelivered.samples(session, LANES, [A, B])) == [b"2", b"1"]
+    undelivered.note_failure(session, [rows[n].id for n in (1, 2, 3)], A, "no", NOW)
+    assert bodies(undelivered.samples(session, LANES, [A])) == [b"2"]
+
+
+@pytest.mark.parametrize("statement", ["destinations", "take", "samples"])
+def test_a_few_rows_are_found_among_many_by_few_look_ups(
+    database: Database, session: psycopg.Connection, folder_url: str, statement: str
+) -> None:
+    append(database, *(message(lane=n % 2, body=b"%d" % n) for n in range(3000)))
+    set_aside(session, outbox.take_page(session, LANES, count_max=2990, bytes_max=10**9), A)
+    set_aside(session, page(session), B)
+    run = {
+        "destinations": (undelivered._DESTINATIONS, ([0, 1],)),
+        "take": (undelivered._TAKE, ([0, 1], B, 9, "{}", 10, 10, 10**6)),
+        "samples": (undelivered._SAMPLES, ([A, B], [0, 1])),
+    }[statement]
+    with connect(
+        folder_url, application_name="tests", autocommit=True, session_options=LOOK_UPS_ONLY
+    ) as flusher:
+        [(explained,)] = flusher.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {run[0]}", run[1])
+    scans = [n for n in nodes_of(explained[0]["Plan"]) if n.get("Relation Name")]
+    assert {scan["Index Name"] for scan in scans} == {"undelivered_message_destination_idx"}
+    assert sum(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans) < 50
+    assert not any(scan.get("Rows Removed by Filter") for scan in scans)
