@@ -6,7 +6,7 @@ from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import Message, Outcome, Publisher, Verdict
+from swpt_accounts.broker.publisher import Message, Outcome, Outcomes, Publisher, Verdict
 from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.protocol.chores import encode_chore
 from swpt_accounts.protocol.decoding import CONTENT_TYPE
@@ -55,15 +55,20 @@ class ChoreSender:
 
     def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
         deadline = time.monotonic() + CONFIRM_SECONDS
-        publication = self._publisher.begin(messages)
-        while not publication.is_settled(WORD_SECONDS):
+        outcomes = Outcomes(self._publisher)
+        told: dict[int, Outcome] = {}
+        self._publisher.begin(messages, range(len(messages)), outcomes)
+        while len(told) < len(messages):
+            settled = outcomes.take(WORD_SECONDS)
+            told.update(settled)
             if time.monotonic() >= deadline:
                 raise BrokerLost(
                     f"the queue {self._queue!r} has not confirmed all of {len(messages)} chores"
                     f" within {CONFIRM_SECONDS:g} seconds"
                 )
-            self._while_waiting()
-        return publication.outcomes()
+            if not settled:
+                self._while_waiting()
+        return [told[index] for index in range(len(messages))]
 
     @property
     def is_congested(self) -> bool:
