@@ -52,7 +52,7 @@ case ${1:-all} in
     webserver)
         exec gunicorn --config "$here/gunicorn.conf.py" swpt_accounts.asgi:app
         ;;
-    configure | await_migrations | settings | dead_letters \
+    configure | await_migrations | settings | dead_letters | parked_messages | waiting_messages \
         | consume_messages | consume_chore_messages \
         | flush_all | flush_rejected_configs | flush_rejected_transfers \
         | flush_prepared_transfers | flush_finalized_transfers | flush_account_updates \
