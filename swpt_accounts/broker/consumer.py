@@ -4,7 +4,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, cast
 
 from pika.channel import Channel
@@ -70,7 +69,9 @@ class Consumer:
             limits=Limits(body_bytes_max, properties_bytes_max),
         )
         self._settlement = Settlement(self._connection, prefetch_count)
+        # Names the subscription; empty while there is none.
         self._consumer_tag = ""
+        self._is_waiting_for_room = False
 
     def start(self) -> None:
         """Connect and begin to receive; raises `BrokerLost`, also when there is no such queue."""
@@ -117,12 +118,36 @@ class Consumer:
             self._settlement.ack(accepted)
             if held:
                 self._settlement.hold(held, hold_seconds)
+            if self._is_waiting_for_room:
+                self._subscribe_again()
 
         self._connection.post(settle)
 
     def release(self, tags: Sequence[int]) -> None:
         """Return deliveries to the queue at once. Raises `BrokerLost`."""
-        self._connection.post(partial(self._settlement.requeue, tuple(tags)))
+        tags = tuple(tags)
+
+        def release() -> None:
+            self._settlement.requeue(tags)
+            if self._is_waiting_for_room:
+                self._subscribe_again()
+
+        self._connection.post(release)
+
+    def pause(self) -> None:
+        """Cancel the subscription; what is here, or already on its way, stays to be settled.
+
+        The broker bears it for half an hour. Raises `BrokerLost`.
+        """
+        self._connection.post(self._unsubscribe)
+
+    def resume(self) -> None:
+        """Subscribe again, as soon as no more than half of the window is unsettled.
+
+        So no number of pauses can make what is here grow without limit. Raises
+        `BrokerLost`; if the queue is gone by then, `take` raises it.
+        """
+        self._connection.post(self._subscribe_again)
 
     def messages_count(self) -> int:
         """Ask how many messages stand in the queue, those delivered not counted.
@@ -168,14 +193,33 @@ class Consumer:
     def _consume(self, channel: Channel) -> None:
         channel.add_on_cancel_callback(self._on_cancel)
         channel.basic_qos(prefetch_count=self._prefetch_count, callback=lambda _frame: None)
+        self._subscribe(channel, lambda _frame: self._connection.ready())
+        if not self._arguments:
+            self._watch(self._deliveries_count, 0)
+
+    def _subscribe(self, channel: Channel, on_subscribed: Callable[[Any], None]) -> None:
         self._consumer_tag = channel.basic_consume(
             self._queue,
             on_message_callback=_never_called,
             arguments=self._arguments,
-            callback=lambda _frame: self._connection.ready(),
+            callback=on_subscribed,
         )
-        if not self._arguments:
-            self._watch(self._deliveries_count, 0)
+
+    def _subscribe_again(self) -> None:
+        channel = self._connection.channel
+        if self._consumer_tag or not channel.is_open:
+            return
+        has_room = self._settlement.outstanding_count <= self._prefetch_count // 2
+        self._is_waiting_for_room = not has_room
+        if has_room:
+            self._subscribe(channel, lambda _frame: None)
+
+    def _unsubscribe(self) -> None:
+        self._is_waiting_for_room = False
+        channel = self._connection.channel
+        if self._consumer_tag and channel.is_open:
+            channel.basic_cancel(self._consumer_tag, callback=lambda _frame: None)
+            self._consumer_tag = ""
 
     def _on_content(self, content: list[Content]) -> None:
         deliveries = cast(list[Delivery], content)
@@ -197,7 +241,10 @@ class Consumer:
             self._settlement.requeue_all()
             close()
 
-        channel.basic_cancel(self._consumer_tag, callback=on_cancelled)
+        if self._consumer_tag:
+            channel.basic_cancel(self._consumer_tag, callback=on_cancelled)
+        else:
+            on_cancelled(None)
 
     def _watch(self, seen_count: int, vain_looks_count: int) -> None:
         """Notice when the broker has forgotten this consumer, which some versions do."""
@@ -205,15 +252,14 @@ class Consumer:
         def look() -> None:
             if not self._connection.channel.is_open:
                 return
-            is_silent = seen_count == self._deliveries_count
             has_room = self._settlement.outstanding_count < self._prefetch_count
-            if is_silent and has_room:
+            if has_room and self._is_silent_since(seen_count):
                 self._connection.channel.queue_declare(self._queue, passive=True, callback=judge)
             else:
                 self._watch(self._deliveries_count, 0)
 
         def judge(frame: Any) -> None:
-            is_stuck = frame.method.message_count > 0 and seen_count == self._deliveries_count
+            is_stuck = frame.method.message_count > 0 and self._is_silent_since(seen_count)
             if is_stuck and vain_looks_count:
                 self._connection.fail(
                     f"the queue {self._queue!r} has messages, but none has come for"
@@ -223,6 +269,9 @@ class Consumer:
                 self._watch(self._deliveries_count, vain_looks_count + 1 if is_stuck else 0)
 
         self._connection.call_later(WATCH_SECONDS, look)
+
+    def _is_silent_since(self, seen_count: int) -> bool:
+        return self._consumer_tag != "" and seen_count == self._deliveries_count
 
 
 def _never_called(*_arguments: object) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from hashlib import sha256
 
 import pika
 import pytest
@@ -12,8 +11,6 @@ from pika.exceptions import ChannelClosedByBroker
 from swpt_accounts.broker import consumer as consumer_module
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import HOLD_SECONDS_MAX, Consumer
-from swpt_accounts.broker.limits import BEGINNING_BYTES
-from swpt_accounts.broker.properties import as_bytes
 from swpt_accounts.broker.publisher import CONFIRMED, Message
 from tests.broker.conftest import DEADLINE, bodies, tags, take_exactly
 from tests.broker.hostile import HOSTILE_HEADERS, properties_with
@@ -307,30 +304,6 @@ def test_large_and_empty_bodies_arrive_whole(start_consumer, queue, publish):
     publish(*wanted)
     consumer = start_consumer(queue, body_bytes_max=1_000_000)
     assert bodies(take_exactly(consumer, 4)) == wanted
-
-
-def test_of_what_is_too_long_the_beginning_and_the_hash_are_kept(
-    start_consumer, queue, publisher, publish
-):
-    body = os.urandom(1_000_000)
-    publish(b"x" * 1000, body, b"x" * 1001, b"after")
-    headers = {f"h{number}": "x" * 1000 for number in range(100)}
-    properties = pika.BasicProperties(type="PrepareTransfer", headers=headers, app_id="a")
-    publisher.publish([Message("", queue, b"headers", properties)])
-    consumer = start_consumer(queue, body_bytes_max=1000)
-    whole, longer, long, after, with_headers = take_exactly(consumer, 5)
-    assert (whole.cut, after.cut) == (None, None)
-    assert longer.body == body[:BEGINNING_BYTES]
-    assert longer.cut is not None
-    assert longer.cut.body_size == 1_000_000
-    assert longer.cut.body_sha256 == sha256(body).digest()
-    assert longer.cut.reason == "the body has 1000000 bytes, more than 1000"
-    assert long.cut is not None
-    assert (long.body, long.cut.body_size) == (b"x" * 1001, 1001)
-    assert with_headers.body == b"headers"
-    assert with_headers.properties == pika.BasicProperties(type="PrepareTransfer", app_id="a")
-    assert with_headers.cut is not None
-    assert with_headers.cut.properties_size == len(as_bytes(properties))
 
 
 def test_properties_arrive_as_they_were_sent(start_consumer, queue, channel):

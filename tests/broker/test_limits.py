@@ -1,5 +1,6 @@
 """Of messages that are too long no more is kept than a beginning, sizes and a hash."""
 
+import os
 import random
 import struct
 import tracemalloc
@@ -17,7 +18,9 @@ from swpt_accounts.broker.frames import FrameReader
 from swpt_accounts.broker.limits import BEGINNING_BYTES, Limits
 from swpt_accounts.broker.message import Cut, Delivery
 from swpt_accounts.broker.properties import as_bytes
+from swpt_accounts.broker.publisher import Message
 from tests.broker.amqp import CHANNEL, content
+from tests.broker.conftest import take_exactly
 
 LIMITS = Limits(body_bytes=5000, properties_bytes=100)
 
@@ -116,3 +119,27 @@ def test_memory_does_not_grow_with_a_body_that_is_too_long():
         tracemalloc.stop()
     assert [d.cut.body_size for d in found if isinstance(d, Delivery) and d.cut] == [size]
     assert most < 1_000_000
+
+
+def test_of_what_is_too_long_the_beginning_and_the_hash_are_kept(
+    start_consumer, queue, publisher, publish
+):
+    body = os.urandom(1_000_000)
+    publish(b"x" * 1000, body, b"x" * 1001, b"after")
+    headers = {f"h{number}": "x" * 1000 for number in range(100)}
+    properties = pika.BasicProperties(type="PrepareTransfer", headers=headers, app_id="a")
+    publisher.publish([Message("", queue, b"headers", properties)])
+    consumer = start_consumer(queue, body_bytes_max=1000)
+    whole, longer, long, after, with_headers = take_exactly(consumer, 5)
+    assert (whole.cut, after.cut) == (None, None)
+    assert longer.body == body[:BEGINNING_BYTES]
+    assert longer.cut is not None
+    assert longer.cut.body_size == 1_000_000
+    assert longer.cut.body_sha256 == sha256(body).digest()
+    assert longer.cut.reason == "the body has 1000000 bytes, more than 1000"
+    assert long.cut is not None
+    assert (long.body, long.cut.body_size) == (b"x" * 1001, 1001)
+    assert with_headers.body == b"headers"
+    assert with_headers.properties == pika.BasicProperties(type="PrepareTransfer", app_id="a")
+    assert with_headers.cut is not None
+    assert with_headers.cut.properties_size == len(as_bytes(properties))
