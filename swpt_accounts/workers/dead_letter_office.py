@@ -8,7 +8,7 @@ from datetime import datetime
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Delivery
 from swpt_accounts.broker.dead_letters import dead_letter
-from swpt_accounts.broker.publisher import Publisher, Verdict
+from swpt_accounts.broker.publisher import Message, Publisher, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,15 @@ class DeadLetterOffice:
         for text, count in failures.items():
             logger.error("%d dead letters were not taken by the broker: %s", count, text)
         return buried, kept
+
+    def publish(self, letters: Sequence[Message]) -> list[bool]:
+        """Publish letters that were made before; tell which of them are stored safely."""
+        try:
+            outcomes = self._started_publisher().publish(letters)
+        except BrokerLost:
+            self.close()
+            return [False] * len(letters)
+        return [outcome.verdict is Verdict.CONFIRMED for outcome in outcomes]
 
     def close(self) -> None:
         """Close the connection, if there is one."""
