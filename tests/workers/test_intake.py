@@ -215,7 +215,8 @@ def test_a_batch_that_was_rolled_back_announces_nothing(
     intake: MessageIntake, shard: psycopg.Connection
 ) -> None:
     refuse_account_at_commit(shard, POISONED_ID)
-    shard.execute(f"LISTEN {outbox.CHANNEL}")
+    outbox.listen(shard)
+    outbox.fall_asleep(shard)
 
     settled = intake.handle(deliveries([configure_account(creditor_id=POISONED_ID)]))
     assert len(settled.rejected) == 1
