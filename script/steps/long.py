@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from steps import rabbitmq_4
+from steps import newer_rabbitmq
+from steps.environment import VAR
 from steps.progress import Progress
 
 
@@ -29,20 +31,27 @@ class LongGroup:
         return f"not long or {own}" if self.with_unmarked else own
 
 
-GROUPS = {
-    "benchmark": LongGroup("script/bench, all parts of it, with small numbers", minutes=4),
-    "rabbitmq-4": LongGroup(
-        "broker, workers, end to end and kills on RabbitMQ 4.0, made in var/rabbitmq-4",
+def _on_newer_rabbitmq(title: str, folder: str, release: str) -> LongGroup:
+    return LongGroup(
+        f"broker, workers and end to end on {title}, made in var/{folder}",
         minutes=8,
         paths=(
             "tests/broker",
             "tests/workers",
             "tests/end_to_end",
             "tests/script/test_embedded_rabbitmq.py",
-            "tests/script/test_rabbitmq_4.py",
+            "tests/script/test_newer_rabbitmq.py",
         ),
         with_unmarked=True,
-        prepare=rabbitmq_4.ensure,
+        prepare=partial(newer_rabbitmq.ensure, folder=VAR / folder, release=release),
+    )
+
+
+GROUPS = {
+    "benchmark": LongGroup("script/bench, all parts of it, with small numbers", minutes=4),
+    "rabbitmq-4": _on_newer_rabbitmq("RabbitMQ 4.0", "rabbitmq-4", "trixie"),
+    "rabbitmq-testing": _on_newer_rabbitmq(
+        "whatever RabbitMQ Debian's testing has", "rabbitmq-testing", "testing"
     ),
 }
 """By name. A test that is marked for any other group is refused; see tests/conftest.py."""

@@ -1,4 +1,4 @@
-"""RabbitMQ 4.0 as Debian 13 has it, on any Debian: unpacked into var/, installed nowhere.
+"""RabbitMQ as a newer Debian has it, on any Debian: unpacked into var/, installed nowhere.
 
 The packages come from where this machine gets its own, by its own apt, with its mirrors, keys and
 proxies; only the release is another one. EmbeddedRabbitMQ lets the node see the result in place of
@@ -13,33 +13,34 @@ import subprocess
 from pathlib import Path
 
 from embedded.rabbitmq import USR
-from steps.environment import VAR, Refusal
+from steps.environment import Refusal
 from steps.progress import Progress, Step
 
-_RELEASE = "trixie"
 _PACKAGES = ["rabbitmq-server", "?essential"]
 _APT = Path("/etc/apt")
 _ADVICE = (
-    "A folder from elsewhere, with Debian 13's programs as they stand in /usr, serves as well: "
-    f"name it in {USR}."
+    "A folder from elsewhere, with the programs of a newer Debian as they stand in /usr, serves as"
+    f" well: name it in {USR}."
 )
 
 
-def ensure(progress: Progress, folder: Path = VAR / "rabbitmq-4") -> dict[str, str]:
+def ensure(progress: Progress, folder: Path, release: str) -> dict[str, str]:
     """Makes it in the folder, unless that has been done; returns the environment that chooses it.
 
-    Raises Refusal where there is no Debian, or its mirror does not have the packages.
+    The release is what Debian's mirrors call it. Raises Refusal where there is no Debian, or its
+    mirror does not have the packages.
     """
     if os.environ.get(USR):
         return _choose(Path(os.environ[USR]))
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "usr"
-    with (folder / "lock").open("w") as lock, progress.step("Making RabbitMQ 4.0") as step:
+    title = f"Making RabbitMQ of Debian {release}"
+    with (folder / "lock").open("w") as lock, progress.step(title) as step:
         step.say("waiting for another script that makes it")
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            _make(done, step)
-        step.done(f"RabbitMQ 4.0 is in {folder}")
+            _make(done, release, step)
+        step.done(f"RabbitMQ of Debian {release} is in {folder}")
     return _choose(done)
 
 
@@ -48,11 +49,11 @@ def _choose(usr: Path) -> dict[str, str]:
     return {USR: str(usr), "PROTOCOL_BROKER_URL": ""}
 
 
-def _make(done: Path, step: Step) -> None:
+def _make(done: Path, release: str, step: Step) -> None:
     """What is not finished never stands under the final name."""
     work = done.with_name("unfinished")
     shutil.rmtree(work, ignore_errors=True)
-    apt = _prepare_apt(work)
+    apt = _prepare_apt(work, release)
     step.say("reading what packages there are")
     _run([*apt, "update"])
     step.say("downloading")
@@ -65,17 +66,19 @@ def _make(done: Path, step: Step) -> None:
     shutil.rmtree(work)
 
 
-def _prepare_apt(work: Path) -> list[str]:
-    """The command of an apt that knows of no installed package, and only of the other release."""
+def _prepare_apt(work: Path, release: str) -> list[str]:
+    """The command of an apt that knows of no installed package, and of no other release."""
     missing = [name for name in ("apt-get", "dpkg-deb") if shutil.which(name) is None]
     codename = _codename()
     if missing or not codename:
-        raise Refusal(f"RabbitMQ 4.0 is made with the packages of a Debian machine. {_ADVICE}")
+        raise Refusal(f"A newer RabbitMQ is made with the packages of a Debian machine. {_ADVICE}")
     for folder in ("sources", "state/lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
     (work / "state" / "status").touch()
     found = {
-        f"{number}{file.suffix}": sources_of(file.read_text(), {codename, "stable", "oldstable"})
+        f"{number}{file.suffix}": sources_of(
+            file.read_text(), {codename, "stable", "oldstable"}, release
+        )
         for number, file in enumerate(
             [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]
         )
@@ -99,18 +102,18 @@ def _prepare_apt(work: Path) -> list[str]:
     return ["apt-get", "--quiet=2", "--yes", *words]
 
 
-def sources_of(text: str, names: set[str]) -> str:
-    """The lines and stanzas about a release that goes by one of the names, for the other release.
+def sources_of(text: str, names: set[str], release: str) -> str:
+    """The lines and stanzas about a release that goes by one of the names, for another release.
 
     What else they say (addresses, keys, options) stays as it is. Empty where there is none.
     """
     lines = [
-        f"{match[1]} {_RELEASE} {match[3]}"
+        f"{match[1]} {release} {match[3]}"
         for match in re.finditer(r"^(deb (?:.*\] )?\S+) (\S+) (.*\bmain\b.*)$", text, re.MULTILINE)
         if match[2] in names
     ]
     stanzas = [
-        re.sub(r"^Suites:.*$", f"Suites: {_RELEASE}", stanza, flags=re.MULTILINE)
+        re.sub(r"^Suites:.*$", f"Suites: {release}", stanza, flags=re.MULTILINE)
         for stanza in re.split(r"\n\s*\n", text)
         if "deb" in _field(stanza, "Types")
         and "main" in _field(stanza, "Components")

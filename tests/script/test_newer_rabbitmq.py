@@ -1,4 +1,4 @@
-"""RabbitMQ 4.0 is made from the machine's own mirror, once, and leaves no trace outside of var/."""
+"""A newer RabbitMQ is made from the machine's own mirror, once, and leaves no trace elsewhere."""
 
 import io
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 from embedded import EmbeddedRabbitMQ, ServerFailed, processes
 from embedded.rabbitmq import USR
+from steps.newer_rabbitmq import ensure, sources_of
 from steps.progress import Progress
-from steps.rabbitmq_4 import ensure, sources_of
 
 STANZAS = """\
 # From somewhere.
@@ -60,7 +60,7 @@ deb http://mirror/debian trixie main
     ],
 )
 def test_the_mirrors_are_those_of_the_machine(text: str, expected: str) -> None:
-    assert sources_of(text, {"bookworm", "stable"}) == expected
+    assert sources_of(text, {"bookworm", "stable"}, "trixie") == expected
 
 
 def test_a_folder_without_a_server_is_named(tmp_path: Path) -> None:
@@ -77,12 +77,12 @@ def test_a_making_that_was_interrupted_begins_again(
     half = tmp_path / "unfinished" / "root" / "usr" / "lib"
     half.mkdir(parents=True)
     said = io.StringIO()
-    environment = ensure(Progress(said), tmp_path)
+    environment = ensure(Progress(said), tmp_path, "trixie")
     assert environment == {USR: str(tmp_path / "usr"), "PROTOCOL_BROKER_URL": ""}
     assert (tmp_path / "usr" / "lib" / "rabbitmq" / "bin" / "rabbitmq-server").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "usr"}
     made_at = (tmp_path / "usr").stat().st_mtime_ns
-    assert ensure(Progress(said), tmp_path) == environment
+    assert ensure(Progress(said), tmp_path, "trixie") == environment
     assert (tmp_path / "usr").stat().st_mtime_ns == made_at
 
 
