@@ -8,6 +8,7 @@ from swpt_accounts.ledger.facts import NO_FACTS
 from swpt_accounts.protocol.chores import decode_chore
 from swpt_accounts.workers.intake import Settled, apply_or_isolate, decode_all
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.states import StateReport
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,8 @@ class ChoreIntake:
 
     def __init__(self, ledger_batch: LedgerBatch) -> None:
         self._ledger_batch = ledger_batch
+        self._report = StateReport(logger)
+        self._dropped_count = 0
 
     def handle(self, deliveries: Sequence[Delivery]) -> Settled:
         """Apply the chores in one transaction, or in several when one of them is to blame.
@@ -32,7 +35,15 @@ class ChoreIntake:
                 ours.append(received)
             else:
                 settled.accepted.append(received.delivery)
-        if dropped_count := len(settled.accepted):
-            logger.info("%d chores belong to other shards, and are dropped", dropped_count)
+        if settled.accepted:
+            self._tell_of_dropped(len(settled.accepted))
         apply_or_isolate(self._ledger_batch, ours, NO_FACTS, settled)
         return settled
+
+    def _tell_of_dropped(self, count: int) -> None:
+        self._dropped_count += count
+        self._report.trouble(
+            "dropped",
+            f"{self._dropped_count} chores belong to other shards, and are dropped",
+            logging.INFO,
+        )
