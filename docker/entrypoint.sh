@@ -3,6 +3,14 @@
 # not one of them is executed as it stands. Works outside a container too.
 set -eu
 
+# The first process of a container gets no signal that it does not handle. So signals
+# to stop are kept waiting until the program has begun, and asks for them.
+keep_signals=
+if [ $$ -eq 1 ]; then
+    trap 'exit 1' TERM INT HUP
+    keep_signals='env --block-signal=TERM --block-signal=INT --block-signal=HUP'
+fi
+
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 if ! command -v swpt_accounts >/dev/null; then
     PATH=$here/../.venv/bin:$PATH
@@ -47,10 +55,10 @@ fi
 
 case ${1:-all} in
     all)
-        exec swpt_accounts all --configuration "$here/supervisord.conf"
+        exec $keep_signals swpt_accounts all --configuration "$here/supervisord.conf"
         ;;
     webserver)
-        exec gunicorn --config "$here/gunicorn.conf.py" swpt_accounts.asgi:app
+        exec $keep_signals gunicorn --config "$here/gunicorn.conf.py" swpt_accounts.asgi:app
         ;;
     configure | await_migrations | settings | dead_letters | parked_messages | waiting_messages \
         | consume_messages | consume_chore_messages \
@@ -60,7 +68,7 @@ case ${1:-all} in
         | process_balance_changes | process_transfer_requests | process_finalization_requests \
         | scan_accounts | scan_prepared_transfers | scan_registered_balance_changes \
         | subscribe | unsubscribe | delete_queue | verify_shard_content)
-        exec swpt_accounts "$@"
+        exec $keep_signals swpt_accounts "$@"
         ;;
     test | develop-run-flask)
         echo "$1: for development there are script/test and script/server instead." >&2

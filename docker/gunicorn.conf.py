@@ -51,6 +51,8 @@ def when_ready(server):
 
     signal.signal(signal.SIGHUP, end)
     signal.signal(signal.SIGINT, end)
+    # They may have been kept waiting until now (entrypoint.sh).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def post_fork(_server, _worker):

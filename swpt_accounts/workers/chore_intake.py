@@ -55,6 +55,7 @@ class ChoreIntake:
         self._ledger_batch = ledger_batch
         self._isolation = Isolation(ledger_batch)
         self._report = StateReport(logger)
+        self._dropped_count = 0
 
     def handle(self, deliveries: Sequence[Delivery], settled: Settled | None = None) -> Settled:
         """Apply the chores in one transaction, or in several when one of them is to blame.
@@ -66,13 +67,15 @@ class ChoreIntake:
         settled = Settled() if settled is None else settled
         realm = self._ledger_batch.realm
         ours = []
+        dropped_count = 0
         for received in decode_all(settled.lacks(deliveries), decode_chore, settled):
             if realm.contains(*received.account_key):
                 ours.append(received)
             else:
                 settled.accept([received])
-        if dropped_count := len(settled.accepted):
-            logger.info("%d chores belong to other shards, and are dropped", dropped_count)
+                dropped_count += 1
+        if dropped_count:
+            self._tell_of_dropped(dropped_count)
         self._isolation.apply(ours, NO_FACTS, _Dropped(settled), settled)
         return settled
 
@@ -86,3 +89,11 @@ class ChoreIntake:
     def rest(self) -> None:
         """Let go of the database."""
         self._ledger_batch.database.close()
+
+    def _tell_of_dropped(self, count: int) -> None:
+        self._dropped_count += count
+        self._report.trouble(
+            "dropped",
+            f"{self._dropped_count} chores belong to other shards, and are dropped",
+            logging.INFO,
+        )

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from swpt_accounts.cli import main
-from tests.cli.programs import BIN, ENTRYPOINT, ENVIRONMENT, ROOT, Program, run
+from tests.cli.programs import (
+    BIN,
+    ENTRYPOINT,
+    ENVIRONMENT,
+    ROOT,
+    Program,
+    children_of,
+    free_port,
+    run,
+)
+from tests.workers.waiting import eventually
 
 MAPPED = re.compile(r"^    ([a-z_ |\\\n]+)\)\n", re.MULTILINE)
 
@@ -229,3 +239,23 @@ def test_help_is_there_without_importing_what_is_slow() -> None:
         text=True,
     )
     assert done.stdout == "[]\n"
+
+
+# -- as the first process of a container ----------------------------------------
+
+CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+
+
+@pytest.mark.parametrize("command", ["webserver", "consume_messages", "await_migrations", "all"])
+def test_the_first_process_of_a_container_hears_a_signal_that_comes_before_it_can_listen(
+    command: str,
+) -> None:
+    if subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a PID namespace")
+    environment = {"WEBSERVER_PORT": str(free_port())}
+    with Program([*CONTAINER, ENTRYPOINT, command], environment) as program:
+        first = eventually("there is a process", lambda: children_of(program.process.pid))[0]
+        words = Path(f"/proc/{first}/cmdline")
+        eventually("it has just become a program", lambda: b"python" in words.read_bytes())
+        os.kill(first, signal.SIGTERM)
+        program.wait()

@@ -94,6 +94,8 @@ def test_chores_of_other_shards_are_dropped_and_the_others_done(
     intake = ChoreIntake(LedgerBatch(database, realm, Policy(), lambda: NOW))
 
     settled = intake.handle(deliveries(capitalize_interest(creditor_id=n) for n in numbers))
+    for _ in range(3):
+        intake.handle(deliveries(capitalize_interest(creditor_id=n) for n in numbers))
     database.close()
 
     assert tags(settled.accepted) == list(numbers)
