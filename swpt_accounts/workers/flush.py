@@ -9,7 +9,7 @@ from typing import Final
 
 import psycopg
 
-from swpt_accounts.broker.blame import blame_for
+from swpt_accounts.broker.blame import Blame, blame_for
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.protocol.outgoing import lanes_of
@@ -111,7 +111,7 @@ class Flusher:
         pause = self._backoff.next_pause()
         if self._interrupted_at is None:
             self._interrupted_at = time.monotonic()
-            reason = str(error).strip() or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             logger.warning("flushing is interrupted, and tried again until it works: %s", reason)
         stopping.wait(pause)
 
@@ -151,8 +151,9 @@ class Flusher:
         except (BrokerLost, StartAnew) as error:
             # What the broker has confirmed before need not be sent again.
             pipeline.delete_sent()
-            if isinstance(error, BrokerLost):
-                self._find_out_who_closes(pipeline, set_aside, error)
+            if isinstance(error, BrokerLost) and (blame := blame_for(error)) is not None:
+                self._find_out_who_closes(pipeline, set_aside, blame)
+                raise StartAnew(blame.reason) from error
             raise
         return not pipeline.under_way_count and not pipeline.given_up_count
 
@@ -205,13 +206,8 @@ class Flusher:
                 wait_seconds = GATHERING_SECONDS if page else CONFIRM_SECONDS
                 pipeline.settle(wait_seconds if pipeline.under_way_count else 0.0)
 
-    def _find_out_who_closes(
-        self, pipeline: Pipeline, set_aside: SetAside, lost: BrokerLost
-    ) -> None:
-        """When a message has made the broker close the channel, see that it is not sent again."""
-        blame = blame_for(lost)
-        if blame is None:
-            return
+    def _find_out_who_closes(self, pipeline: Pipeline, set_aside: SetAside, blame: Blame) -> None:
+        """See that the message is not sent again that has made the broker close the channel."""
         under_way = pipeline.under_way()
         if blame.is_for_all:
             self._destinations.fall_sick(str(blame.exchange), blame.reason)

@@ -7,6 +7,7 @@ import threading
 from urllib.parse import urlsplit, urlunsplit
 
 _HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+_ACK, _NACK = b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -22,6 +23,7 @@ class Proxy:
         self.url = urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{port}"))
         self._sockets: list[socket.socket] = []
         self._is_dead = threading.Event()
+        self._nacking: set[socket.socket] = set()
         self._heartbeats = threading.Semaphore(0)
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -36,6 +38,10 @@ class Proxy:
     def go_dead(self) -> None:
         """Pass nothing on any more, and keep the connections open."""
         self._is_dead.set()
+
+    def nack(self) -> None:
+        """Turn acks into nacks, on the connections there are now."""
+        self._nacking.update(self._sockets)
 
     def await_heartbeats(self, count: int, seconds: float) -> bool:
         """Wait until the client has sent so many heartbeats."""
@@ -69,6 +75,8 @@ class Proxy:
                 if is_client:
                     for _ in range(data.count(_HEARTBEAT)):
                         self._heartbeats.release()
+                if not is_client and sink in self._nacking:
+                    data = data.replace(_ACK, _NACK)
                 if not self._is_dead.is_set():
                     sink.sendall(data)
         with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ from swpt_accounts.store.transaction import Database, Transaction
 from swpt_accounts.wiring import utc_now
 from swpt_accounts.workers import care, flush
 from swpt_accounts.workers.stopping import Stopping
+from tests.broker.proxy import Proxy
 from tests.factories import event, every_event
 from tests.workers.cable import Cable, cable
 from tests.workers.running import make_flusher, running
@@ -394,3 +395,55 @@ def test_a_flusher_waits_for_exchanges_that_do_not_exist_yet(
             wire.receive("all messages", lambda received: len(request_ids(received)) == 10)
         finally:
             wire.close()
+
+
+# -- whose fault it is ---------------------------------------------------------
+
+
+def test_a_channel_that_nacks_while_a_new_one_works_is_replaced(
+    postgres_url: str,
+    exchanges: str,
+    wire: Wire,
+    announce: Announce,
+    left_count: Callable[[str], int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after the fail-over of a queue, for as long as the dead node is away."""
+    wire.collect_all()
+    announce(prepared(10))
+    proxy = Proxy(exchanges)
+    with running(make_flusher(postgres_url, proxy.url)):
+        wire.receive("some messages", lambda received: len(received) >= 10)
+        eventually("they are confirmed", lambda: left_count("outbox") == 0)
+        proxy.nack()
+        announce(prepared(500, first=10))
+        wire.receive("all messages", lambda received: len(request_ids(received)) == 510)
+        eventually("the outbox is empty", lambda: left_count("outbox") == 0)
+        assert left_count("undelivered_message") == 0
+    proxy.close()
+    assert caplog.text.count("connecting anew") == 1
+    # One served as a probe.
+    assert sum(count > 2 for count in request_ids(wire.catch_up()).values()) <= 1
+
+
+def test_an_id_that_was_set_aside_before_is_no_reason_to_send_anything_again(
+    postgres_url: str,
+    exchanges: str,
+    wire: Wire,
+    announce: Announce,
+    shard: psycopg.Connection,
+    left_count: Callable[[str], int],
+) -> None:
+    wire.collect("to_coordinators")
+    announce([event(events.AccountTransfer, transfer_number=1), *prepared(20)])
+    columns = "lane, exchange, routing_key, mandatory, message_type, debtor_id, creditor_id"
+    columns = f"id, {columns}, origin_creditor_id, body, inserted_at, is_forwarded"
+    shard.execute(
+        f"INSERT INTO undelivered_message ({columns}, reason, attempts_count, next_attempt_at)"
+        f" SELECT {columns}, '', 1, now() FROM outbox WHERE exchange = 'to_creditors'"
+    )
+    with running(make_flusher(postgres_url, exchanges)):
+        wire.receive("its neighbours", lambda received: len(received) >= 20)
+        eventually("the outbox is empty", lambda: left_count("outbox") == 0)
+    assert left_count("undelivered_message") == 1
+    assert request_ids(wire.catch_up()) == Counter(range(20))
