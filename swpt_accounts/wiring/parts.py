@@ -79,7 +79,7 @@ def make_consumption(url: str, queue: str, handle: "Handle", batch_size_max: int
     from swpt_accounts.broker.publisher import Publisher
     from swpt_accounts.protocol.decoding import BODY_BYTES_MAX
     from swpt_accounts.workers.consume import Consumption
-    from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+    from swpt_accounts.workers.dead_letter_office import CONFIRM_SECONDS, DeadLetterOffice
 
     window_max = _WINDOW_BYTES_MAX // (BODY_BYTES_MAX + PROPERTIES_BYTES_MAX)
     batch_size_max = min(batch_size_max, window_max // _PREFETCHED_BATCHES)
@@ -88,7 +88,7 @@ def make_consumption(url: str, queue: str, handle: "Handle", batch_size_max: int
         lambda: Consumer(url, queue, prefetch_count=window, body_bytes_max=BODY_BYTES_MAX),
         handle,
         DeadLetterOffice(
-            lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS),
+            lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_SECONDS),
             utc_now,
             queue=queue,
         ),

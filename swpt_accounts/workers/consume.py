@@ -78,6 +78,7 @@ class Consumption:
                 deliveries = consumer.take(
                     self._batch_size_max, WAIT_SECONDS, self._gathering.seconds_left
                 )
+                self._dead_letter_office.tell_the_rest()
                 self._gathering.begin()
                 settled = self._settle(deliveries, stopping) if deliveries else None
                 self._gathering.end(len(deliveries))

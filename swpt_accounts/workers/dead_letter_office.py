@@ -1,16 +1,30 @@
 """Where deliveries go that can never be applied, each with the reason."""
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.consumer import Delivery
 from swpt_accounts.broker.dead_letters import dead_letter
-from swpt_accounts.broker.publisher import Publisher, Verdict
+from swpt_accounts.broker.publisher import Outcome, Publisher, Verdict
+from swpt_accounts.workers.quiet import Quiet
 
 logger = logging.getLogger(__name__)
+
+CONFIRM_SECONDS: Final = 5.0
+"""So long a batch waits for its dead letters to be confirmed."""
+
+REST_SECONDS: Final = 30.0
+"""So long nothing is tried after that was in vain: others wait behind the batch."""
+
+_PAGE_BYTES: Final = 1024 * 1024
+
+Rejected = tuple[Delivery, str]
+"""A delivery, and why it can never be applied."""
 
 
 class DeadLetterOffice:
@@ -26,49 +40,84 @@ class DeadLetterOffice:
         clock: Callable[[], datetime],
         *,
         queue: str,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`make_publisher` returns a publisher that is not started yet."""
+        """`make_publisher` returns a publisher that is not started yet.
+
+        `clock` dates the dead letters; `stopwatch` returns seconds that never go back.
+        """
         self._make_publisher = make_publisher
         self._clock = clock
         self.queue = queue
+        self._stopwatch = stopwatch
         self._publisher: Publisher | None = None
+        self._trouble = ""
+        self._rests_until = 0.0
+        self._quiet = Quiet(self._tell_one, self._tell_many, stopwatch)
 
-    def bury(
-        self, rejected: Sequence[tuple[Delivery, str]]
-    ) -> tuple[list[Delivery], list[Delivery]]:
+    def bury(self, rejected: Sequence[Rejected]) -> tuple[list[Delivery], list[Delivery]]:
         """Publish the deliveries with their reasons.
 
         Returns those that are stored safely, and those that could not be, which
         must not be acked.
         """
-        for _delivery, reason in rejected:
-            logger.error("a message goes to the dead letters of %s: %s", self.queue, reason)
-        now = self._clock()
-        letters = [dead_letter(delivery, self.queue, reason, now) for delivery, reason in rejected]
-        try:
-            outcomes = self._started_publisher().publish(letters)
-        except BrokerLost as error:
-            logger.error("%d dead letters cannot be published: %s", len(letters), error)
-            self.close()
-            return [], [delivery for delivery, _ in rejected]
         buried: list[Delivery] = []
         kept: list[Delivery] = []
-        failures: Counter[str] = Counter()
-        for (delivery, _), outcome in zip(rejected, outcomes, strict=True):
-            if outcome.verdict is Verdict.CONFIRMED:
-                buried.append(delivery)
-            else:
-                kept.append(delivery)
-                failures[outcome.reason] += 1
-        for text, count in failures.items():
-            logger.error("%d dead letters were not taken by the broker: %s", count, text)
+        now = self._stopwatch()
+        deadline = now + CONFIRM_SECONDS
+        for page in _pages(rejected):
+            outcomes = [] if now < self._rests_until else self._publish(page, deadline - now)
+            for at, (delivery, reason) in enumerate(page):
+                if outcomes and outcomes[at].verdict is Verdict.CONFIRMED:
+                    buried.append(delivery)
+                    self._quiet.tell(reason)
+                else:
+                    kept.append(delivery)
+            now = self._stopwatch()
         return buried, kept
+
+    def tell_the_rest(self) -> None:
+        """Log what has been counted and not told yet: to be called every second or so."""
+        self._quiet.tell_the_rest()
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        publisher, self._publisher = self._publisher, None
-        if publisher is not None:
-            publisher.stop()
+        self._quiet.close()
+        self._disconnect()
+
+    def _publish(self, page: Sequence[Rejected], seconds: float) -> list[Outcome]:
+        """Return what became of each; nothing if that is not known."""
+        now = self._clock()
+        letters = [dead_letter(delivery, self.queue, reason, now) for delivery, reason in page]
+        try:
+            publication = self._started_publisher().begin(letters)
+            if not publication.is_settled(max(0.0, seconds)):
+                self._rest(f"no confirm within {CONFIRM_SECONDS:g} seconds")
+                self._disconnect()
+                return []
+            outcomes = publication.outcomes()
+        except BrokerLost as error:
+            self._rest(str(error))
+            self._disconnect()
+            return []
+        failures = Counter(o.reason for o in outcomes if o.verdict is not Verdict.CONFIRMED)
+        if failures:
+            self._rest(f"not taken by the broker: {failures.most_common(1)[0][0]}")
+        elif self._trouble:
+            logger.info("dead letters of %s can be stored again", self.queue)
+            self._trouble = ""
+        return outcomes
+
+    def _rest(self, trouble: str) -> None:
+        self._rests_until = self._stopwatch() + REST_SECONDS
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logger.error(
+                "dead letters of %s cannot be stored, and are kept: %s; trying every %g seconds",
+                self.queue,
+                trouble,
+                REST_SECONDS,
+            )
 
     def _started_publisher(self) -> Publisher:
         if self._publisher is None:
@@ -76,3 +125,28 @@ class DeadLetterOffice:
             publisher.start()
             self._publisher = publisher
         return self._publisher
+
+    def _disconnect(self) -> None:
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.stop()
+
+    def _tell_one(self, reason: str) -> None:
+        logger.error("a message has gone to the dead letters of %s: %s", self.queue, reason)
+
+    def _tell_many(self, count: int, reasons: str) -> None:
+        logger.error(
+            "%d more messages have gone to the dead letters of %s: %s", count, self.queue, reasons
+        )
+
+
+def _pages(rejected: Sequence[Rejected]) -> Iterator[Sequence[Rejected]]:
+    """Yield parts that take little memory while they are published."""
+    first, size = 0, 0
+    for at, (delivery, _) in enumerate(rejected):
+        size += len(delivery.body) + len(delivery.encoded_properties)
+        if size >= _PAGE_BYTES:
+            yield rejected[first : at + 1]
+            first, size = at + 1, 0
+    if first < len(rejected):
+        yield rejected[first:]

@@ -9,7 +9,7 @@ import pytest
 from swpt_accounts.broker import topology
 from swpt_accounts.broker.message import Delivery
 from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.workers import consume
+from swpt_accounts.workers import consume, dead_letter_office
 from swpt_accounts.workers.intake import Settled
 from tests.factories import DEBTOR_ID, pending_balance_change
 from tests.workers.cable import Cable, cable
@@ -172,6 +172,7 @@ def test_what_is_rejected_is_kept_as_long_as_there_is_no_place_for_dead_letters(
     watched: Watched,
 ) -> None:
     monkeypatch.setattr(consume, "POSTPONED_SECONDS_MIN", 0.05)
+    monkeypatch.setattr(dead_letter_office, "REST_SECONDS", 0.1)
     wire.channel.queue_delete(topology.dead_letter_queue(queue))
     wire.publish(b"{}", "PendingBalanceChange", exchange="", routing_key=queue)
     wire.send(*payments(10))
