@@ -78,10 +78,10 @@ def make_fetch_client(settings: "Settings") -> "FetchClient":
 def make_dead_letter_office(url: str, queue: str) -> "DeadLetterOffice":
     """Return where deliveries go that can never be applied."""
     from swpt_accounts.broker.publisher import Publisher
-    from swpt_accounts.workers.dead_letter_office import DeadLetterOffice
+    from swpt_accounts.workers.dead_letter_office import CONFIRM_SECONDS, DeadLetterOffice
 
     return DeadLetterOffice(
-        lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_TIMEOUT_SECONDS),
+        lambda: Publisher(url, confirm_timeout_seconds=CONFIRM_SECONDS),
         utc_now,
         queue=queue,
     )

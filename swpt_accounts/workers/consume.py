@@ -135,6 +135,7 @@ class Consumption:
                     0.0 if self._intake.is_due else WAIT_SECONDS,
                     self._gathering.seconds_left,
                 )
+                self._dead_letter_office.tell_the_rest()
                 if not deliveries and not self._intake.is_due:
                     continue
                 self._gathering.begin()

@@ -176,7 +176,7 @@ def test_what_is_rejected_is_kept_in_the_database_while_there_is_no_place_for_de
     watched: Watched,
 ) -> None:
     monkeypatch.setattr(parking, "BURY_SECONDS", 0.1)
-    monkeypatch.setattr(dead_letter_office, "CLOSED_SECONDS", 0.1)
+    monkeypatch.setattr(dead_letter_office, "REST_SECONDS", 0.1)
     wire.channel.queue_delete(topology.dead_letter_queue(queue))
     wire.publish(b"{}", "PendingBalanceChange", exchange="", routing_key=queue)
     wire.send(*payments(10))
