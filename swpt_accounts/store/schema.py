@@ -30,8 +30,9 @@ _NUMBER: Final = re.compile(r"[0-9]{4,}")
 _HAS_REVISIONS: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISIONS: Final = "SELECT version_num FROM alembic_version"
 
-# Whoever cannot lock the journal at once must not make others queue behind it.
-_LOCK_TIMEOUT: Final = "SET lock_timeout = '5s'"
+# Whoever cannot lock the journal at once must not make others queue behind it, and
+# nobody who only looks is to wait for a lock that somebody has forgotten.
+_SESSION_OPTIONS: Final = " -c lock_timeout=5s"
 
 _logger = logging.getLogger(__name__)
 
@@ -47,8 +48,7 @@ def upgrade(postgres_url: str) -> None:
         config = _alembic_config()
         config.attributes["postgres_url"] = postgres_url
         command.upgrade(config, "head")
-    with connect(postgres_url, application_name="swpt_accounts schema", autocommit=True) as session:
-        session.execute(_LOCK_TIMEOUT)
+    with _connected(postgres_url) as session:
         add_journal_months(session, datetime.now(UTC))
 
 
@@ -56,7 +56,7 @@ def is_current(postgres_url: str) -> bool:
     """Tell whether the schema is the newest one known here, or newer.
 
     Only reads, so that a standby will do. Raises `psycopg.OperationalError`
-    when the database is away.
+    when the database is away, or somebody keeps the revision locked.
     """
     newest = newest_revision()
     return any(
@@ -97,11 +97,20 @@ def newest_revision() -> str:
 
 
 def _revisions(postgres_url: str) -> list[str]:
-    with connect(postgres_url, application_name="swpt_accounts schema", autocommit=True) as session:
+    with _connected(postgres_url) as session:
         found = session.execute(_HAS_REVISIONS).fetchone()
         if found is None or not found[0]:
             return []
         return [str(revision) for (revision,) in session.execute(_REVISIONS)]
+
+
+def _connected(postgres_url: str) -> psycopg.Connection:
+    return connect(
+        postgres_url,
+        application_name="swpt_accounts schema",
+        autocommit=True,
+        session_options=_SESSION_OPTIONS,
+    )
 
 
 def _alembic_config() -> Config:

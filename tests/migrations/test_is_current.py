@@ -49,6 +49,14 @@ def test_looking_does_not_wait_for_a_running_upgrade(database: str) -> None:
         upgrading.rollback()
 
 
+def test_looking_does_not_wait_for_a_lock_that_somebody_has_forgotten(database: str) -> None:
+    schema.upgrade(database)
+    with connect(database, application_name="tests") as forgotten:
+        forgotten.execute("LOCK TABLE alembic_version")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            schema.is_current(database)
+
+
 def test_waiting_ends_when_the_schema_has_become_current(database: str) -> None:
     pauses: list[float] = []
 
