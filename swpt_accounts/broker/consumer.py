@@ -14,10 +14,7 @@ from swpt_accounts.broker.limits import BODY_BYTES_MAX, PROPERTIES_BYTES_MAX, Li
 from swpt_accounts.broker.message import Delivery
 from swpt_accounts.broker.settlement import Settlement
 
-__all__ = ["HOLD_SECONDS_MAX", "Consumer", "Delivery"]
-
-HOLD_SECONDS_MAX: Final = 1200
-"""Held deliveries must go back before the broker's own limit (half an hour) closes the channel."""
+__all__ = ["Consumer", "Delivery"]
 
 WATCH_SECONDS: Final = 60.0
 """So often a silent queue is looked at; two looks in vain, and the connection is renewed."""
@@ -68,7 +65,7 @@ class Consumer:
             on_lost=self._notify,
             limits=Limits(body_bytes_max, properties_bytes_max),
         )
-        self._settlement = Settlement(self._connection, prefetch_count)
+        self._settlement = Settlement(self._connection)
         # Names the subscription; empty while there is none.
         self._consumer_tag = ""
         self._is_waiting_for_room = False
@@ -101,38 +98,16 @@ class Consumer:
             raise self._connection.lost()
         return [ready.popleft() for _ in range(min(count_max, len(ready)))]
 
-    def settle(
-        self, accepted: Sequence[int], held: Sequence[int] = (), hold_seconds: float = 0.0
-    ) -> None:
-        """Ack the accepted tags; return the held ones to the queue after `hold_seconds`.
-
-        Does not wait for the broker. Raises `BrokerLost` if it will not hear of it.
-        """
-        if not 0 <= hold_seconds <= HOLD_SECONDS_MAX:
-            raise ValueError(
-                f"deliveries may be held from 0 to {HOLD_SECONDS_MAX} seconds, not {hold_seconds}"
-            )
-        accepted, held = tuple(accepted), tuple(held)
+    def settle(self, accepted: Sequence[int]) -> None:
+        """Ack the tags. Does not wait for the broker; raises `BrokerLost` if it is gone."""
+        accepted = tuple(accepted)
 
         def settle() -> None:
             self._settlement.ack(accepted)
-            if held:
-                self._settlement.hold(held, hold_seconds)
             if self._is_waiting_for_room:
                 self._subscribe_again()
 
         self._connection.post(settle)
-
-    def release(self, tags: Sequence[int]) -> None:
-        """Return deliveries to the queue at once. Raises `BrokerLost`."""
-        tags = tuple(tags)
-
-        def release() -> None:
-            self._settlement.requeue(tags)
-            if self._is_waiting_for_room:
-                self._subscribe_again()
-
-        self._connection.post(release)
 
     def pause(self) -> None:
         """Cancel the subscription; what is here, or already on its way, stays to be settled.

@@ -238,8 +238,6 @@ def encode_ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     )
 
 
-def encode_requeue(channel: int, tag: int, *, multiple: bool) -> bytes:
-    """Return the frame that returns a delivery to its queue, or all deliveries up to it."""
-    return _SETTLEMENT.pack(
-        _METHOD, channel, _SETTLEMENT_SIZE, _NACK, tag, 3 if multiple else 2, _FRAME_END
-    )
+def encode_requeue_all(channel: int) -> bytes:
+    """Return the frame that returns all deliveries of the channel that are not settled."""
+    return _SETTLEMENT.pack(_METHOD, channel, _SETTLEMENT_SIZE, _NACK, 0, 3, _FRAME_END)

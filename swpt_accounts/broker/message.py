@@ -59,17 +59,6 @@ class Delivery:
         """All properties, decoded anew each time; headers that cannot be decoded are left out."""
         return decode_properties(self.encoded_properties)[0]
 
-    @property
-    def returns_count(self) -> int:
-        """How often a quorum queue has delivered this message in vain, by its own count.
-
-        RabbitMQ 4.0 and later put a message into the dead-letter queue when
-        this reaches the queue's delivery limit (20, unless a policy says otherwise).
-        """
-        headers = self.properties.headers or {}
-        count = headers.get("x-delivery-count", 0)
-        return count if isinstance(count, int) else 0
-
 
 class Confirm(NamedTuple):
     """The broker's verdict on one published message, or on all up to it."""

@@ -1,17 +1,9 @@
-"""Acks, holds and returns: what becomes of the deliveries of one channel."""
+"""Acks, and a return of all the rest: what becomes of the deliveries of one channel."""
 
-from collections.abc import Callable, Collection, Iterable
-from functools import partial
-from itertools import islice
-from typing import Final
+from collections.abc import Collection, Iterable
 
 from swpt_accounts.broker.connection import CHANNEL_NUMBER, ConnectionThread
-from swpt_accounts.broker.frames import encode_ack, encode_requeue
-
-EARLY_RETURNS_PER_SECOND: Final = 100
-"""So fast held deliveries go back before their time, when they take up too much of the window."""
-
-_EARLY_RETURN_PERIOD_SECONDS: Final = 0.1
+from swpt_accounts.broker.frames import encode_ack, encode_requeue_all
 
 
 class Outstanding:
@@ -56,19 +48,11 @@ class Outstanding:
 
 
 class Settlement:
-    """Settles the deliveries of a connection; to be used on the connection's thread only.
+    """Settles the deliveries of a connection; to be used on the connection's thread only."""
 
-    Held deliveries count against the prefetch window. When more than half of it
-    is held, the oldest are returned early, at a bounded rate, so that what is
-    behind them comes through, but the same ones do not spin.
-    """
-
-    def __init__(self, connection: ConnectionThread, prefetch_count: int) -> None:
+    def __init__(self, connection: ConnectionThread) -> None:
         self._connection = connection
-        self._held_count_max = prefetch_count // 2
         self._outstanding = Outstanding()
-        self._held: dict[int, None] = {}
-        self._is_returning_early = False
 
     @property
     def outstanding_count(self) -> int:
@@ -81,46 +65,15 @@ class Settlement:
 
     def ack(self, tags: Collection[int]) -> None:
         """Have the broker forget the deliveries."""
-        self._tell(encode_ack, tags)
-
-    def requeue(self, tags: Collection[int]) -> None:
-        """Return the deliveries to the queue now."""
-        self._tell(encode_requeue, tags)
-
-    def requeue_all(self) -> None:
-        """Return everything that is not settled."""
-        self._held.clear()
-        if len(self._outstanding):
-            self._connection.send(encode_requeue(CHANNEL_NUMBER, 0, multiple=True))
-
-    def hold(self, tags: Collection[int], seconds: float) -> None:
-        """Return the deliveries to the queue after so many seconds, or somewhat earlier."""
-        self._held.update(dict.fromkeys(tags))
-        self._connection.call_later(seconds, partial(self._return, tags))
-        if len(self._held) > self._held_count_max and not self._is_returning_early:
-            self._is_returning_early = True
-            self._connection.call_later(_EARLY_RETURN_PERIOD_SECONDS, self._return_early)
-
-    def _return_early(self) -> None:
-        excess = len(self._held) - self._held_count_max
-        if excess <= 0:
-            self._is_returning_early = False
-            return
-        count_max = round(EARLY_RETURNS_PER_SECOND * _EARLY_RETURN_PERIOD_SECONDS)
-        self._return(list(islice(self._held, min(excess, count_max))))
-        self._connection.call_later(_EARLY_RETURN_PERIOD_SECONDS, self._return_early)
-
-    def _return(self, tags: Collection[int]) -> None:
-        still_held = [tag for tag in tags if tag in self._held]
-        for tag in still_held:
-            del self._held[tag]
-        self.requeue(still_held)
-
-    def _tell(self, encode: Callable[..., bytes], tags: Collection[int]) -> None:
         if not tags:
             return
         up_to, singly = self._outstanding.settle(tags)
-        frames = [encode(CHANNEL_NUMBER, tag, multiple=False) for tag in singly]
+        frames = [encode_ack(CHANNEL_NUMBER, tag, multiple=False) for tag in singly]
         if up_to is not None:
-            frames.insert(0, encode(CHANNEL_NUMBER, up_to, multiple=True))
+            frames.insert(0, encode_ack(CHANNEL_NUMBER, up_to, multiple=True))
         self._connection.send(b"".join(frames))
+
+    def requeue_all(self) -> None:
+        """Return everything that is not settled."""
+        if len(self._outstanding):
+            self._connection.send(encode_requeue_all(CHANNEL_NUMBER))

@@ -10,7 +10,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from swpt_accounts.broker import consumer as consumer_module
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.broker.consumer import HOLD_SECONDS_MAX, Consumer
+from swpt_accounts.broker.consumer import Consumer
 from swpt_accounts.broker.publisher import CONFIRMED, Message
 from tests.broker.conftest import DEADLINE, bodies, tags, take_exactly
 from tests.broker.hostile import HOSTILE_HEADERS, properties_with
@@ -109,13 +109,12 @@ def test_a_signal_handler_may_wake(start_consumer, queue):
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_what_is_acked_never_comes_back_and_what_is_held_does(start_consumer, queue, publish):
+def test_what_is_acked_never_comes_back_and_what_is_not_does(start_consumer, queue, publish):
     publish(*numbered(10))
     consumer = start_consumer(queue)
     deliveries = take_exactly(consumer, 10)
-    held = [deliveries[3], deliveries[6]]
-    accepted = [d for d in deliveries if d not in held]
-    consumer.settle(tags(accepted), tags(held), HOLD_SECONDS_MAX)
+    kept = [deliveries[3], deliveries[6]]
+    consumer.settle(tags([d for d in deliveries if d not in kept]))
     publish(b"later")
     consumer.settle(tags(take_exactly(consumer, 1)))
     consumer.stop()
@@ -135,60 +134,16 @@ def test_batches_settled_in_another_order_lose_and_repeat_nothing(start_consumer
     assert sorted(bodies(take_exactly(start_consumer(queue), 3))) == [b"3", b"4", b"5"]
 
 
-def test_held_deliveries_come_back_when_their_time_is_up(start_consumer, queue, publish):
-    publish(*numbered(3))
-    consumer = start_consumer(queue)
-    deliveries = take_exactly(consumer, 3)
-    consumer.settle(tags(deliveries[:1]), tags(deliveries[1:]), 0.1)
-    again = take_exactly(consumer, 2)
-    assert sorted(bodies(again)) == [b"1", b"2"]
-    assert all(d.redelivered for d in again)
-    assert [d.returns_count for d in again] == [1, 1]
-
-
-def test_released_deliveries_come_back_at_once(start_consumer, queue, publish):
-    publish(*numbered(3))
-    consumer = start_consumer(queue)
-    consumer.release(tags(take_exactly(consumer, 3)))
-    assert sorted(bodies(take_exactly(consumer, 3))) == numbered(3)
-
-
-def test_held_deliveries_do_not_stop_the_rest(start_consumer, queue, publish):
-    publish(*[b"foreign"] * 20, *numbered(20))
-    consumer = start_consumer(queue, prefetch_count=10)
-    ours: list[bytes] = []
-    foreign_count = 0
-    while len(ours) < 20:
-        deliveries = consumer.take(10, DEADLINE)
-        assert deliveries, f"only {len(ours)} have come"
-        foreign = [d for d in deliveries if d.body == b"foreign"]
-        foreign_count += len(foreign)
-        accepted = [d for d in deliveries if d.body != b"foreign"]
-        ours += bodies(accepted)
-        consumer.settle(tags(accepted), tags(foreign), HOLD_SECONDS_MAX)
-    assert sorted(ours) == sorted(numbered(20))
-    assert foreign_count >= 20
-    consumer.stop()
-    rest = take_exactly(start_consumer(queue), 20)
-    assert bodies(rest) == [b"foreign"] * 20
-
-
 def test_stopping_returns_what_is_not_settled_and_says_what_is(start_consumer, queue, publish):
     publish(*numbered(8))
     consumer = start_consumer(queue, prefetch_count=6)
     deliveries = take_exactly(consumer, 5)
-    consumer.settle(tags(deliveries[:2]), tags(deliveries[2:3]), HOLD_SECONDS_MAX)
+    consumer.settle(tags(deliveries[:2]))
     consumer.stop()
     with pytest.raises(BrokerLost, match="closed by this process"):
         consumer.take(10, DEADLINE)
     rest = take_exactly(start_consumer(queue), 6)
     assert sorted(bodies(rest)) == numbered(8)[2:]
-
-
-@pytest.mark.parametrize("seconds", [-1, HOLD_SECONDS_MAX + 1])
-def test_nothing_is_held_longer_than_the_broker_allows(start_consumer, queue, seconds):
-    with pytest.raises(ValueError, match="from 0 to 1200 seconds"):
-        start_consumer(queue).settle([], [], seconds)
 
 
 def test_settling_twice_ends_the_connection(start_consumer, queue, publish):
@@ -296,7 +251,6 @@ def test_hostile_headers_do_not_end_the_connection(start_consumer, queue, publis
     assert bodies([hostile, harmless]) == [b"hostile", b"harmless"]
     assert hostile.message_type == "PrepareTransfer"
     assert hostile.properties.headers is None
-    assert hostile.returns_count == 0
 
 
 def test_large_and_empty_bodies_arrive_whole(start_consumer, queue, publish):

@@ -13,7 +13,7 @@ from swpt_accounts.broker.frames import (
     FrameReader,
     encode_ack,
     encode_publish,
-    encode_requeue,
+    encode_requeue_all,
 )
 from swpt_accounts.broker.message import Confirm, Delivery, Message, Returned
 from swpt_accounts.broker.properties import as_bytes
@@ -152,8 +152,11 @@ def test_messages_without_an_amqp_form_are_refused(message):
 
 
 @pytest.mark.parametrize("multiple", [False, True])
-def test_settlements_are_written_as_pika_writes_them(multiple):
+def test_acks_are_written_as_pika_writes_them(multiple):
     ack = frame.Method(CHANNEL, spec.Basic.Ack(2**33, multiple)).marshal()
-    requeue = frame.Method(CHANNEL, spec.Basic.Nack(2**33, multiple, requeue=True)).marshal()
     assert encode_ack(CHANNEL, 2**33, multiple=multiple) == ack
-    assert encode_requeue(CHANNEL, 2**33, multiple=multiple) == requeue
+
+
+def test_a_return_of_everything_is_written_as_pika_writes_it():
+    requeue = frame.Method(CHANNEL, spec.Basic.Nack(0, multiple=True, requeue=True)).marshal()
+    assert encode_requeue_all(CHANNEL) == requeue
