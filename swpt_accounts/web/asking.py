@@ -204,6 +204,7 @@ class Asking:
     def _begin(self, request: Request, group: _Group) -> None:
         if _now() > request.asked_at + self._waiting_seconds_max:
             self._leave(request)
+            request.settle()
         else:
             group.under_way.add(request)
             self._connections.begin(request)

@@ -33,7 +33,7 @@ class Request(msgspec.Struct, eq=False):
 
 
 class Listener(Protocol):
-    """Hears what becomes of each request, unless it is dropped."""
+    """Hears what becomes of each request, until `drop_all`."""
 
     def take_answer(self, request: Request, answer: Answer) -> None:
         """The request has ended."""
@@ -109,7 +109,7 @@ class Connections:
     def drop_all(self) -> None:
         """Drop whatever is under way."""
         for request in [*self._awaited, *self._patient]:
-            self._drop(request)
+            self._cancel(request)
 
     def _send(self, request: Request) -> None:
         loop = asyncio.get_running_loop()
@@ -136,11 +136,15 @@ class Connections:
 
     def _give_up(self, request: Request) -> None:
         is_awaited = request in self._awaited
-        self._drop(request)
+        self._cancel(request)
         trouble = f"no answer within {self._timeout_seconds:g} seconds"
         self._listener.take_failure(request, trouble, is_awaited=is_awaited)
 
     def _drop(self, request: Request) -> None:
+        self._cancel(request)
+        self._listener.take_failure(request, "the connection was needed", is_awaited=False)
+
+    def _cancel(self, request: Request) -> None:
         assert request.task is not None
         self._strike_off(request)
         request.task.cancel()
@@ -155,7 +159,7 @@ class Connections:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         is_awaited = request in self._awaited
         if not is_awaited and request not in self._patient:
-            return  # It was dropped.
+            return  # It was cancelled.
         self._strike_off(request)
         if error is None:
             self._listener.take_answer(request, task.result())

@@ -45,7 +45,7 @@ class HttpGet:
         """
         if self._session is None:
             self._session = self._new_session()
-        async with self._session.get(path, allow_redirects=False) as response:
+        async with self._session.get(self._origin + path, allow_redirects=False) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
@@ -67,7 +67,6 @@ class HttpGet:
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            self._origin,
             headers=_HEADERS,
             connector=aiohttp.TCPConnector(
                 limit=self._connections_max,

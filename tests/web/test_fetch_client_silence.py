@@ -1,5 +1,6 @@
 """A shard that does not answer: who waits for it, who does not, and when it is asked again."""
 
+import random
 import threading
 import time
 from itertools import islice
@@ -15,6 +16,7 @@ from tests.web.clients import GROUPS, LONG, client_of, reachable, wait_until
 from tests.web.scripted_server import (
     AUTHORITY,
     Reply,
+    flood,
     hang_up,
     later,
     raw,
@@ -155,6 +157,19 @@ def test_one_question_without_an_answer_does_not_silence_others_of_its_group(rep
             others = [account for account in companions((1, 2), 40) if account not in others]
 
 
+def test_a_question_that_gave_up_its_connection_can_be_asked_again() -> None:
+    with scripted_server(HEALTHY) as server, client_of(server.url, connections_max=20) as client:
+        odd, companion = companions((1, 2), 2)
+        server.replies[path(odd)] = silence
+        assert client.gather([odd, companion], []).reachable == {companion: True}
+        assert client.silent_groups == set()
+
+        server.default = silence
+        client.gather(one_of_each_group()[:30], [])
+        server.replies[path(odd)] = HEALTHY
+        assert client.gather([odd], []).reachable == {odd: True}
+
+
 def test_silent_groups_are_probed_together_and_at_most_once_a_second() -> None:
     with scripted_server(silence) as server, client_of(server.url) as client:
         accounts = [(1, 2), (1, 3), (1, 4)]
@@ -212,6 +227,30 @@ def test_thousands_of_questions_are_answered_in_the_end() -> None:
             pass
         wait_until(lambda: not client.silent_groups)
         assert server.connections_count <= 50 + server.requests.total() - len(questions)
+
+
+@pytest.mark.parametrize("connections_max", [1, 7, 60])
+def test_whatever_happens_all_is_answered_in_the_end_and_nothing_is_left(
+    connections_max: int,
+) -> None:
+    chance = random.Random(connections_max)
+    moods: list[Reply] = [HEALTHY, silence, hang_up, response(500), later(0.7, HEALTHY), flood]
+    accounts = [(6, n) for n in range(1, 400)]
+    with (
+        scripted_server(HEALTHY) as server,
+        client_of(server.url, timeout_seconds=1.0, connections_max=connections_max) as client,
+    ):
+        for _ in range(15):
+            for account in chance.sample(accounts, 50):
+                server.replies[path(account)] = chance.choice(moods)
+            client.gather(chance.sample(accounts, 40), [])
+        server.replies.clear()
+        wait_until(lambda: len(client.gather(accounts, []).reachable) == len(accounts))
+        wait_until(lambda: not client.silent_groups)
+        asking = client._asking
+        assert asking
+        wait_until(lambda: not (asking._requests or asking._groups or asking._turns))
+        wait_until(lambda: not (asking._connections._awaited or asking._connections._patient))
 
 
 def test_groups_are_as_small_as_they_are_asked_to_be() -> None:
