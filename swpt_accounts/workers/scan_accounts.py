@@ -5,8 +5,6 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final
 
-from cachetools import TTLCache
-
 from swpt_accounts.ledger import root_config
 from swpt_accounts.ledger.account import Account
 from swpt_accounts.ledger.chores import Chore, SendAccountUpdate
@@ -24,11 +22,6 @@ from swpt_accounts.workers.walk import Look
 
 GatherFacts = Callable[[Collection[AccountKey], Collection[int]], Facts]
 """Asks other shards about recipients, and about currencies' configurations."""
-
-UNANSWERED_SECONDS: Final = 5.0
-"""A currency that could not be asked about is asked about again after this time."""
-
-_UNANSWERED_MAX: Final = 100_000
 
 SENT_MAX: Final = 20_000
 """So many accounts may wait for chores that were sent for them. Twice what the queue may hold."""
@@ -58,8 +51,6 @@ class AllAccounts:
         self._realm = realm
         self._policy = policy
         self._gather_facts = gather_facts
-        # Waiting in vain for a shard that is away, page after page, would hold up the scan.
-        self._unanswered: TTLCache[int, bool] = TTLCache(_UNANSWERED_MAX, UNANSWERED_SECONDS)
 
     def look(self, session: Session, after: Key, count_max: int) -> Look:
         """Find out what is due on the accounts of a page."""
@@ -79,11 +70,8 @@ class AllAccounts:
         debtor_ids = {a.debtor_id for a in accounts if not (a.is_root or a.is_deleted)}
         local = {d for d in debtor_ids if self._realm.contains(d, ROOT_CREDITOR_ID)}
         documents = read_root_config_data(session.statements, local)
-        foreign = {d for d in debtor_ids - local if d not in self._unanswered}
-        if foreign:
-            answers = self._gather_facts((), foreign).root_config_data
-            self._unanswered.update(dict.fromkeys(foreign - answers.keys(), True))
-            documents |= answers
+        if foreign := debtor_ids - local:
+            documents |= self._gather_facts((), foreign).root_config_data
         currencies = {}
         for debtor_id, config_data in documents.items():
             currency = None if config_data is None else root_config.parse(config_data)

@@ -101,7 +101,9 @@ def test_where_there_is_no_stream_all_is_kept_and_tried_again_after_a_rest(
         assert office.bury(letters) == ([], letters)
         stopwatch.now += REST_SECONDS
     [line] = [error for error in errors(caplog) if "cannot be stored" in error]
-    assert line.startswith(f"dead letters of {queue} cannot be stored there, and are parked: not taken")
+    assert line.startswith(
+        f"dead letters of {queue} cannot be stored there, and are parked: not taken"
+    )
 
     assert office.bury(letters)[0] == []
     topology.subscribe(broker_url, queue, "#")

@@ -19,13 +19,12 @@ from swpt_accounts.ledger.facts import Facts
 from swpt_accounts.ledger.policy import Policy
 from swpt_accounts.ledger.values import AccountKey
 from swpt_accounts.protocol.sharding import Realm
-from swpt_accounts.workers import scan_accounts
 from swpt_accounts.workers.scan_accounts import AllAccounts
 from swpt_accounts.workers.scanner import Session
 from tests import factories
 from tests.factories import NOW
 from tests.workers.conftest import MakeSession
-from tests.workers.running import nobody_answers
+from tests.workers.running import NobodyAnswers
 from tests.workers.scanning import add_accounts
 
 HALF = Realm.parse("0.#")
@@ -75,7 +74,7 @@ def test_a_page_of_accounts_comes_to_what_is_due_on_each_of_them(
         {"creditor_id": 6},
     )
     shard.execute("UPDATE account SET creation_date = %s", [long_ago])
-    rows = AllAccounts(EVERYTHING, Policy(), nobody_answers)
+    rows = AllAccounts(EVERYTHING, Policy(), NobodyAnswers().gather)
 
     look = rows.look(session, (), 100)
 
@@ -100,7 +99,7 @@ def test_an_account_whose_opening_was_cut_short_gets_its_rate_and_its_debtor_inf
         "info": {"type": "DebtorInfo", "iri": "https://example.com/"},
     }
     add_accounts(shard, {"creditor_id": 0, "config_data": json.dumps(document)}, {"creditor_id": 9})
-    look = AllAccounts(EVERYTHING, Policy(), nobody_answers).look(session, (), 100)
+    look = AllAccounts(EVERYTHING, Policy(), NobodyAnswers().gather).look(session, (), 100)
     assert look.chores == [
         ChangeInterestRate(factories.DEBTOR_ID, 9, 7.0, NOW),
         UpdateDebtorInfo(factories.DEBTOR_ID, 9, "https://example.com/", "", "", NOW),
@@ -141,10 +140,9 @@ def test_a_currency_that_is_not_known_changes_nothing(
     assert [c for c in rows.look(session, (), 100).chores if c.creditor_id] == []
 
 
-def test_a_shard_that_gives_no_answer_is_asked_again_only_later(
-    shard: psycopg.Connection, session: Session, monkeypatch: pytest.MonkeyPatch
+def test_what_needs_no_answer_is_found_while_a_shard_gives_none(
+    shard: psycopg.Connection, session: Session
 ) -> None:
-    """Until then the rest of what is due on the account is found as ever."""
     silent, talking = FOREIGN[:2]
     for d in (silent, talking):
         for n in [n for n in range(1, 100) if HALF.contains(d, n)][:3]:
@@ -152,20 +150,16 @@ def test_a_shard_that_gives_no_answer_is_asked_again_only_later(
     others = Asked({talking: RATE})
     rows = AllAccounts(HALF, Policy(), others)
 
-    looks = [rows.look(session, (), 4), rows.look(session, (), 100)]
+    look = rows.look(session, (), 100)
 
-    assert others.questions == [{silent, talking}, {talking}]
-    assert looks[-1].rows_count == 6
-    kinds = {(c.debtor_id, type(c)) for c in looks[-1].chores}
+    assert look.rows_count == 6
+    kinds = {(c.debtor_id, type(c)) for c in look.chores}
     assert kinds == {
         (silent, CapitalizeInterest),
         (talking, CapitalizeInterest),
         (talking, ChangeInterestRate),
     }
 
-    monkeypatch.setattr(scan_accounts, "UNANSWERED_SECONDS", 0.0)  # It is later already.
-    rows = AllAccounts(HALF, Policy(), others)
-    rows.look(session, (), 100)
     others.documents[silent] = RATE
     chores = rows.look(session, (), 100).chores
     assert (silent, ChangeInterestRate) in {(c.debtor_id, type(c)) for c in chores}
@@ -246,7 +240,7 @@ def test_no_account_is_so_extreme_that_a_scan_stops_at_it(
             )
         ),
     )
-    rows = AllAccounts(EVERYTHING, Policy(), nobody_answers)
+    rows = AllAccounts(EVERYTHING, Policy(), NobodyAnswers().gather)
     look = rows.look(session, (), 1000)
     assert look.rows_count == 2 * 3 * 4 * 2 * 4 * 3
     assert look.chores
