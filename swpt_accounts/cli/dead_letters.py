@@ -18,7 +18,7 @@ from swpt_accounts.cli.start import (
 )
 
 if TYPE_CHECKING:
-    from swpt_accounts.broker.dead_letters import DeadLetter
+    from swpt_accounts.broker.dead_letter_stream import DeadLetter
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ def listing(queue: str, letters: Iterable["DeadLetter"]) -> str:
     groups: dict[tuple[str | None, str, bytes], list[DeadLetter]] = {}
     count = 0
     for letter in letters:
-        groups.setdefault((letter.message_type, letter.reason, letter.body), []).append(letter)
+        kind = (letter.message_type, letter.reason, letter.body_sha256)
+        groups.setdefault(kind, []).append(letter)
         count += 1
     if not count:
         return f"The queue {queue} has no dead letters."
@@ -103,8 +104,8 @@ def _entry(same: list["DeadLetter"]) -> list[str]:
         when = f"{when} to {_when(last.rejected_at)}"
     body = first.body.decode("utf-8", "backslashreplace")
     shown = _printable(body[:BODY_SHOWN_MAX])
-    if len(body) > BODY_SHOWN_MAX:
-        shown += f"... ({len(first.body)} bytes)"
+    if len(body) > BODY_SHOWN_MAX or first.body_size > len(first.body):
+        shown += f"... ({first.body_size} bytes)"
     return [
         f"{offsets}  {_printable(first.message_type or 'no type')}  {how_often}  {when}",
         f"    reason: {_printable(first.reason)}",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from swpt_accounts.broker.dead_letters import DeadLetter
+    from swpt_accounts.broker.dead_letter_stream import DeadLetter
     from swpt_accounts.broker.publisher import Outcome
     from swpt_accounts.settings import Settings
 
@@ -60,7 +60,7 @@ def delete_queue(_settings: "Settings", url: str, queue: str) -> None:
 
 def list_dead_letters(_settings: "Settings", url: str, queue: str) -> list["DeadLetter"]:
     """Return all dead letters of a queue, the oldest first."""
-    from swpt_accounts.broker.dead_letters import read_all
+    from swpt_accounts.broker.dead_letter_stream import read_all
 
     return read_all(url, queue)
 
@@ -69,6 +69,7 @@ def send_back_dead_letters(
     _settings: "Settings", url: str, queue: str, offsets: Sequence[int]
 ) -> "dict[int, Outcome]":
     """Publish the chosen dead letters to their queue again; return what became of each."""
-    from swpt_accounts.broker.dead_letters import send_back
+    from swpt_accounts.broker.dead_letter_stream import send_back
+    from swpt_accounts.protocol.decoding import BODY_BYTES_MAX
 
-    return send_back(url, queue, offsets)
+    return send_back(url, queue, offsets, body_bytes_max=BODY_BYTES_MAX)

@@ -1,13 +1,15 @@
 """Messages are set aside whatever they are, listed with the reason, and sent in again."""
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import pika
 import pytest
 
-from swpt_accounts.broker import dead_letters
+from swpt_accounts.broker import dead_letter_stream, dead_letters
 from swpt_accounts.broker.connection import BrokerLost
-from swpt_accounts.broker.dead_letters import dead_letter, read_all, send_back, tame
+from swpt_accounts.broker.dead_letter_stream import read_all, send_back
+from swpt_accounts.broker.dead_letters import dead_letter, tame
 from swpt_accounts.broker.message import Cut, Delivery
 from swpt_accounts.broker.properties import as_bytes
 from swpt_accounts.broker.publisher import CONFIRMED, Verdict
@@ -38,7 +40,7 @@ ORIGINAL = pika.BasicProperties(
 
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch):
-    monkeypatch.setattr(dead_letters, "NEXT_SECONDS", 0.5)
+    monkeypatch.setattr(dead_letter_stream, "NEXT_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -70,13 +72,13 @@ def test_a_dead_letter_tells_everything(broker_url, subscribed_queue, set_aside)
     assert (found.queue, found.exchange) == (subscribed_queue, "accounts_in")
     assert (found.routing_key, found.body) == ("1.0.1", b"{}")
     assert (found.message_type, found.content_type) == ("PrepareTransfer", "application/json")
-    assert found.properties == ORIGINAL
+    assert (found.body_size, found.body_sha256) == (2, sha256(b"{}").digest())
 
 
 def test_dead_letters_are_listed_from_the_first_to_the_last(
     broker_url, subscribed_queue, set_aside, monkeypatch, caplog
 ):
-    monkeypatch.setattr(dead_letters, "_PAGE_SIZE", 10)
+    monkeypatch.setattr(dead_letter_stream, "_PAGE_SIZE", 10)
     wanted = [b"%d" % number for number in range(45)]
     set_aside(*[delivery(body, ORIGINAL) for body in wanted])
     found = read_all(broker_url, subscribed_queue)
@@ -88,7 +90,7 @@ def test_dead_letters_are_listed_from_the_first_to_the_last(
 
 
 def test_an_empty_stream_has_no_dead_letters(broker_url, subscribed_queue, monkeypatch):
-    monkeypatch.setattr(dead_letters, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(dead_letter_stream, "FIRST_SECONDS", 0.1)
     assert read_all(broker_url, subscribed_queue) == []
 
 
@@ -124,7 +126,7 @@ def test_sending_back_to_a_queue_that_is_gone_is_reported(
 
 
 def test_a_letter_that_the_broker_itself_set_aside_has_the_brokers_reason(
-    broker_url, subscribed_queue, channel
+    broker_url, subscribed_queue, channel, start_consumer
 ):
     headers = {"x-first-death-reason": "delivery_limit", "debtor-id": 7}
     properties = pika.BasicProperties(type="PrepareTransfer", headers=headers)
@@ -132,7 +134,9 @@ def test_a_letter_that_the_broker_itself_set_aside_has_the_brokers_reason(
     (found,) = read_all(broker_url, subscribed_queue)
     assert found.reason == "put aside by the broker: delivery_limit"
     assert found.rejected_at == ""
-    assert found.properties.headers == {"debtor-id": 7}
+    send_back(broker_url, subscribed_queue, [found.offset])
+    (again,) = take_exactly(start_consumer(subscribed_queue), 1)
+    assert again.properties.headers == {"debtor-id": 7}
 
 
 HOSTILE = {
@@ -182,6 +186,37 @@ def test_hostile_properties_do_not_keep_a_message_from_being_set_aside_and_sent_
     assert [body.decode() for body in bodies(again)] == list(HOSTILE)
 
 
+def test_a_body_that_was_cut_is_shown_with_its_true_size_and_not_sent_back(
+    broker_url, subscribed_queue, set_aside, start_consumer
+):
+    body = b"x" * 1_000_000
+    cut = delivery(body[:4096], ORIGINAL)
+    cut.cut = Cut(1_000_000, sha256(body).digest(), 100, "too long")
+    set_aside(cut, delivery(body, ORIGINAL), delivery(b"short", ORIGINAL))
+    found = read_all(broker_url, subscribed_queue)
+    assert [letter.body_size for letter in found] == [1_000_000, 1_000_000, 5]
+    assert all(len(letter.body) <= dead_letter_stream.BODY_SHOWN_BYTES for letter in found)
+    outcomes = send_back(broker_url, subscribed_queue, [0, 1, 2])
+    assert outcomes[2] == CONFIRMED
+    for offset in (0, 1):
+        assert outcomes[offset].verdict is Verdict.REFUSED
+        assert "its body had 1000000 bytes" in outcomes[offset].reason
+    assert bodies(take_exactly(start_consumer(subscribed_queue), 1)) == [b"short"]
+
+
+def test_of_what_strangers_have_put_into_the_stream_only_a_little_is_kept(
+    broker_url, subscribed_queue, channel
+):
+    long = "x" * 15_000
+    names = (dead_letters.REASON, dead_letters.QUEUE, dead_letters.BODY_SHA256)
+    headers = dict.fromkeys(names, long) | {dead_letters.BODY_SIZE: 7}
+    properties = pika.BasicProperties(headers=headers)
+    channel.basic_publish("", f"{subscribed_queue}.XQ", b"{}", properties, mandatory=True)
+    (found,) = read_all(broker_url, subscribed_queue)
+    assert len(found.reason) <= dead_letters.REASON_BYTES_MAX
+    assert max(len(found.queue), len(found.body_sha256)) <= 255
+
+
 def test_hostile_reasons_are_cut_and_cleaned(broker_url, subscribed_queue, set_aside):
     set_aside(delivery(b"", ORIGINAL), reason="\ud800" + "ö" * 100_000)
     (found,) = read_all(broker_url, subscribed_queue)
@@ -195,9 +230,13 @@ def test_a_message_is_not_copied_to_other_queues(
     """RabbitMQ delivers a message also to the queues that these headers name."""
     headers = {"CC": [subscribed_queue], "BCC": [subscribed_queue], "debtor-id": 1}
     set_aside(delivery(b"body", pika.BasicProperties(headers=headers)))
-    (found,) = read_all(broker_url, subscribed_queue)
-    assert found.properties.headers == {"debtor-id": 1}
-    assert start_consumer(subscribed_queue).messages_count() == 0
+    send_back(broker_url, subscribed_queue, [0])
+    consumer = start_consumer(subscribed_queue)
+    (again,) = take_exactly(consumer, 1)
+    assert again.properties.headers == {"debtor-id": 1}
+    consumer.settle([again.tag])
+    assert consumer.messages_count() == 0
+    assert consumer.take(1, 0) == []
 
 
 def test_headers_that_are_not_kept_are_named():

@@ -1,14 +1,14 @@
 """How dead letters are shown to a person, and how they are chosen."""
 
 import re
+from hashlib import sha256
 from typing import Any
 
-import pika
 import pytest
 from click.testing import CliRunner, Result
 
 from swpt_accounts import logs, wiring
-from swpt_accounts.broker.dead_letters import DeadLetter
+from swpt_accounts.broker.dead_letter_stream import BODY_SHOWN_BYTES, DeadLetter
 from swpt_accounts.broker.publisher import CONFIRMED, Outcome, Verdict
 from swpt_accounts.cli import main, signals
 from swpt_accounts.cli.dead_letters import listing
@@ -24,9 +24,11 @@ def letter(offset: int, **different: Any) -> DeadLetter:
         "message_type": "PrepareTransfer",
         "content_type": "application/json",
         "body": b'{"amount":true}',
-        "properties": pika.BasicProperties(),
     }
-    return DeadLetter(offset=offset, **(values | different))
+    values |= different
+    body = values["body"]
+    values = {"body_size": len(body), "body_sha256": sha256(body).digest()} | values
+    return DeadLetter(offset=offset, **(values | {"body": body[:BODY_SHOWN_BYTES]}))
 
 
 def test_no_dead_letters() -> None:
@@ -57,6 +59,12 @@ def test_a_message_that_came_again_is_shown_once_with_how_often_it_came() -> Non
     ]
 
 
+def test_bodies_that_begin_alike_are_not_taken_for_the_same() -> None:
+    beginning = b"x" * BODY_SHOWN_BYTES
+    lines = listing("q", [letter(0, body=beginning + b"1"), letter(1, body=beginning + b"2")])
+    assert lines.count("  once  ") == 2
+
+
 def test_of_many_offsets_only_the_newest_are_shown() -> None:
     text = listing("q", [letter(offset) for offset in range(50)])
     assert "\n..., #40, #41, #42, #43, #44, #45, #46, #47, #48, #49  " in text
@@ -71,6 +79,7 @@ def test_of_many_offsets_only_the_newest_are_shown() -> None:
         ({"reason": "bad\n\x1b[31m"}, r"reason: bad\n\x1b[31m"),
         ({"message_type": "\x07\u202e"}, r"\x07\u202e"),
         ({"body": "€".encode() * 5000}, f"{'€' * 300}... (15000 bytes)"),
+        ({"body": b"short", "body_size": 16_000_000}, "body:   short... (16000000 bytes)"),
     ],
 )
 def test_what_strangers_wrote_is_shown_harmlessly_and_not_endlessly(

@@ -1,11 +1,14 @@
 """Commands that prepare real servers, and look after what is left in them."""
 
+import os
 from collections.abc import Callable
 
 import pika
 import pytest
 
-from tests.cli.programs import run
+from tests.cli.programs import BIN, Program, run
+
+MEMORY_MAX = 150_000_000
 
 
 @pytest.fixture
@@ -97,6 +100,30 @@ def test_a_dead_letter_is_listed_and_sent_back(subscribed_environment: dict[str,
         _, received, body = channel.basic_get(queue, auto_ack=True)
         assert received is not None
         assert (received.type, body) == ("PrepareTransfer", b"{}")
+
+
+def test_long_dead_letters_are_listed_in_little_memory(
+    subscribed_environment: dict[str, str],
+) -> None:
+    environment = subscribed_environment
+    queue = environment["PROTOCOL_BROKER_QUEUE"]
+    with pika.BlockingConnection(
+        pika.URLParameters(environment["PROTOCOL_BROKER_URL"])
+    ) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for _ in range(12):
+            channel.basic_publish("", f"{queue}.XQ", b"x" * 16_000_000)
+
+    for words, said in [
+        ([], "(16000000 bytes)"),
+        (["--send-back", "11"], "#11: not sent back: its body had 16000000 bytes"),
+    ]:
+        command = [BIN / "swpt_accounts", "dead_letters", *words]
+        with Program(command, environment) as program:
+            program.wait_for_line(said)
+            _, _, usage = os.wait4(program.process.pid, 0)
+        assert usage.ru_maxrss * 1024 < MEMORY_MAX
 
 
 def test_a_queue_without_dead_letters(subscribed_environment: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from swpt_accounts.broker.dead_letters import read_all
+from swpt_accounts.broker.dead_letter_stream import read_all
 from swpt_accounts.ledger import batch
 from swpt_accounts.ledger.chores import CapitalizeInterest
 from swpt_accounts.ledger.policy import Policy
