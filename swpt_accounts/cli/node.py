@@ -1,8 +1,8 @@
 """All programs of a node in one container, started, watched and stopped by supervisord.
 
-supervisord is used as a library, to differ from the command in four ways: its
-own lines go through our log, it leaves no file behind, SIGHUP ends it, and the
-programs do not outlive it.
+supervisord is used as a library, to differ from the command in five ways: its
+own lines go through our log, it leaves no file behind, SIGHUP ends it, programs
+that cannot start are tried again soon, and none outlives it.
 """
 
 import ctypes

@@ -15,8 +15,8 @@ from swpt_accounts.protocol.outgoing import APP_ID
 WAITING_MAX: Final = 10_000
 """With so many chores in the queue, a scan waits for them to be done."""
 
-CONFIRM_SECONDS: Final = 30.0
-"""So long the broker may take to confirm what was sent together."""
+CONFIRM_SECONDS: Final = 10.0
+"""So long the broker may take to confirm what was sent together, and a scan to be stopped."""
 
 WORD_SECONDS: Final = 2.0
 """So often whoever sends says a word while it waits for the broker."""
