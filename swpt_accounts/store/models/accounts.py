@@ -16,6 +16,7 @@ from swpt_accounts.store.models.base import (
     UNUSED,
     ZERO,
     db,
+    owned_by,
 )
 
 
@@ -118,6 +119,7 @@ class AccountRow(db.Model):  # type: ignore[name-defined,misc]
         ),
         {
             "comment": "Accounts, live and deleted ones.",
+            "info": owned_by("debtor_id", "creditor_id"),
             # Half-full pages let an updated row stay where it is (HOT), so
             # that its index entry needs no change.
             "postgresql_with": {
@@ -164,6 +166,7 @@ class PreparedTransferRow(db.Model):  # type: ignore[name-defined,misc]
         ),
         {
             "comment": "Transfers that await their FinalizeTransfer message.",
+            "info": owned_by("debtor_id", "creditor_id"),
             "postgresql_with": SHORT_LIVED_ROWS,
         },
     )

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column as column
 
-from swpt_accounts.store.models.base import FALSE, SHORT_LIVED_ROWS, TIMESTAMP, db
+from swpt_accounts.store.models.base import FALSE, SHORT_LIVED_ROWS, TIMESTAMP, db, owned_by
 
 
 class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
@@ -44,6 +44,7 @@ class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
 
     __table_args__: tuple[Any, ...] = (
         {
+            "info": owned_by("debtor_id", "origin_creditor_id"),
             "comment": "Messages written in the transactions that caused them, and deleted when"
             " the broker has confirmed them.",
             "postgresql_with": SHORT_LIVED_ROWS,
@@ -95,6 +96,7 @@ class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
             "undelivered_message_destination_idx", "lane", "destination", "attempts_count", "id"
         ),
         {
+            "info": owned_by("debtor_id", "origin_creditor_id"),
             "comment": "Messages whose destinations take nothing (there is no queue, or it is full,"
             " or without a majority), kept out of the others' way until they do.",
         },

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column as column
 
-from swpt_accounts.store.models.base import TIMESTAMP, db
+from swpt_accounts.store.models.base import TIMESTAMP, db, owned_by
 
 change_id_seq = sa.Sequence("change_id_seq", data_type=sa.BigInteger, metadata=db.metadata)
 """Never goes back: a reused change id would be taken for a repetition, and its money lost."""
@@ -25,6 +25,7 @@ class RegisteredBalanceChangeRow(db.Model):  # type: ignore[name-defined,misc]
 
     __table_args__: tuple[Any, ...] = (
         {
+            "info": owned_by("debtor_id", "other_creditor_id"),
             "comment": "Balance changes received from other shards: each is applied once,"
             " however often its message is delivered.",
             "postgresql_with": {"autovacuum_vacuum_insert_scale_factor": "0.2"},
@@ -70,6 +71,7 @@ class JournalRow(db.Model):  # type: ignore[name-defined,misc]
         sa.CheckConstraint("amount <> 0", name="amount"),
         sa.CheckConstraint("transfer_id IS NOT NULL OR change_id IS NOT NULL", name="reference"),
         {
+            "info": owned_by("debtor_id", "creditor_id"),
             "comment": "Every change of a principal, append-only. Partitioned by the month of"
             " `applied_at`, with a default partition for what no month covers.",
             "postgresql_partition_by": "RANGE (applied_at)",

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column as column
 
-from swpt_accounts.store.models.base import TIMESTAMP, ZERO, db
+from swpt_accounts.store.models.base import TIMESTAMP, ZERO, db, kept_by_all
 
 
 class ScanRow(db.Model):  # type: ignore[name-defined,misc]
@@ -32,5 +32,9 @@ class ScanRow(db.Model):  # type: ignore[name-defined,misc]
     saved_at: Mapped[datetime] = column(TIMESTAMP, comment="When this row was written.")
 
     __table_args__: tuple[Any, ...] = (
-        {"comment": "Where the scans of this shard stand. To lose it only costs some repetition."},
+        {
+            "comment": "Where the scans of this shard stand. To lose it only costs some"
+            " repetition.",
+            "info": kept_by_all(),
+        },
     )
