@@ -48,6 +48,9 @@ def _on_newer_rabbitmq(title: str, folder: str, release: str) -> LongGroup:
 
 
 GROUPS = {
+    "absent-shard": LongGroup(
+        "100,000 transfers wait for a shard that is away for ten minutes", minutes=14
+    ),
     "benchmark": LongGroup("script/bench, all parts of it, with small numbers", minutes=4),
     "rabbitmq-4": _on_newer_rabbitmq("RabbitMQ 4.0", "rabbitmq-4", "trixie"),
     "rabbitmq-testing": _on_newer_rabbitmq(
