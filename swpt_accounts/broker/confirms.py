@@ -4,6 +4,8 @@ import enum
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from swpt_accounts.broker.message import Confirm, Message, Returned
 from swpt_accounts.broker.properties import as_bytes
 
@@ -40,23 +42,26 @@ NACKED: Final = Outcome(
     Verdict.REFUSED, "the broker sent a nack: a queue is full, or could not store the message"
 )
 
+UNTOLD: Final = Outcome(Verdict.UNCONFIRMED, "the broker has not told yet")
+
 
 class ConfirmsBroken(Exception):
     """Confirms and messages do not fit together: every later confirm would be misread."""
 
 
-class Posted:
-    """A message on its way, with its bytes on the wire, and who is to be told of its outcome."""
+class Posted(msgspec.Struct, gc=False, eq=False):
+    """A message on its way, with its bytes on the wire until it is sent.
 
-    __slots__ = ("frames", "message", "owner", "returned", "size", "token")
+    `token` is whatever its sender knows it by, `owner` who is to be told of the outcome.
+    """
 
-    def __init__(self, message: Message, frames: bytes, token: Any, owner: Any) -> None:
-        self.message = message
-        self.frames = frames
-        self.size = len(frames)
-        self.token = token
-        self.owner = owner
-        self.returned: Outcome | None = None
+    message: Message
+    frames: bytes
+    token: Any
+    owner: Any
+    size: int
+    outcome: Outcome = UNTOLD
+    """A message that was returned has its outcome before it is settled."""
 
     def may_be(self, returned: Returned) -> bool:
         """Tell whether it may be the returned message, judging by where that went and its body."""
@@ -66,7 +71,7 @@ class Posted:
             and message.routing_key == returned.routing_key
             and message.exchange == returned.exchange
             and message.body == returned.body
-            and self.returned is None
+            and self.outcome is UNTOLD
         )
 
 
@@ -80,7 +85,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._open: dict[int, Posted] = {}
-        self._settled: list[tuple[Posted, Outcome]] = []
+        self._settled: list[Posted] = []
         self._sent_count = 0
         self._lowest = 1
         self._last_returned = 0
@@ -122,7 +127,7 @@ class InFlight:
             # The broker has written the properties in another way than we did.
             number, posted = fallback
         assert posted is not None
-        posted.returned = Outcome(Verdict.RETURNED, returned.reason)
+        posted.outcome = Outcome(Verdict.RETURNED, returned.reason)
         self._last_returned = number
 
     def take_confirm(self, confirm: Confirm) -> None:
@@ -147,11 +152,13 @@ class InFlight:
         if number == self._lowest:
             self._lowest += 1
 
-    def take_settled(self) -> list[tuple[Posted, Outcome]]:
+    def take_settled(self) -> list[Posted]:
         """Return what was settled since the last time, in the order in which that came."""
         settled, self._settled = self._settled, []
         return settled
 
     def _settle(self, posted: Posted, outcome: Outcome) -> None:
         self.unsettled_bytes -= posted.size
-        self._settled.append((posted, posted.returned or outcome))
+        if posted.outcome is UNTOLD:
+            posted.outcome = outcome
+        self._settled.append(posted)

@@ -5,11 +5,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Final
 
 from pika.channel import Channel
 
-from swpt_accounts.broker.confirms import CONFIRMED, InFlight, Outcome, Posted, Verdict
+from swpt_accounts.broker.confirms import (
+    CONFIRMED,
+    InFlight,
+    Outcome,
+    Posted,
+    Verdict,
+)
 from swpt_accounts.broker.connection import CHANNEL_NUMBER, BrokerLost, ConnectionThread
 from swpt_accounts.broker.frames import Content, encode_publish
 from swpt_accounts.broker.message import Confirm, Message, Returned
@@ -66,14 +73,14 @@ class Publisher:
         """
         limit = self._confirm_timeout_seconds if seconds is None else seconds
         outcomes = Outcomes(self)
-        told: dict[int, Outcome] = {}
+        told: dict[int, Posted] = {}
         self.begin(messages, range(len(messages)), outcomes)
         while len(told) < len(messages):
             settled = outcomes.take(limit)
             if not settled:
                 self._connection.fail(f"no confirm for {limit:g} seconds")
-            told.update(settled)
-        return [told[index] for index in range(len(messages))]
+            told.update((posted.token, posted) for posted in settled)
+        return [told[index].outcome for index in range(len(messages))]
 
     def begin(
         self, messages: Sequence[Message], tokens: Iterable[Any], outcomes: "Outcomes"
@@ -89,10 +96,10 @@ class Publisher:
             try:
                 frames = encode_publish(CHANNEL_NUMBER, message, self._frame_size_max)
             except ValueError as error:
-                reason = f"it cannot be encoded: {error}"
-                refused.append((token, Outcome(Verdict.REFUSED, reason)))
+                outcome = Outcome(Verdict.REFUSED, f"it cannot be encoded: {error}")
+                refused.append(Posted(message, b"", token, outcomes, 0, outcome))
             else:
-                page.append(Posted(message, frames, token, outcomes))
+                page.append(Posted(message, frames, token, outcomes, len(frames)))
         with self._news:
             outcomes.awaited_count += len(messages)
             outcomes.add(refused)
@@ -191,13 +198,11 @@ class Publisher:
                 self._in_flight.take_confirm(item)
             elif isinstance(item, Returned):
                 self._in_flight.take_returned(item)
-        told: dict[Outcomes, list[tuple[Any, Outcome]]] = {}
-        for posted, outcome in self._in_flight.take_settled():
-            told.setdefault(posted.owner, []).append((posted.token, outcome))
-        if told:
+        settled = self._in_flight.take_settled()
+        if settled:
             with self._news:
-                for owner, settled in told.items():
-                    owner.add(settled)
+                for owner, group in groupby(settled, lambda posted: posted.owner):
+                    owner.add(list(group))
         if self._unsent:
             self._send_some()
 
@@ -211,19 +216,19 @@ class Outcomes:
     def __init__(self, publisher: Publisher) -> None:
         self._connection = publisher._connection  # noqa: SLF001 - two halves of one thing
         self._news = publisher._news  # noqa: SLF001 - the same
-        self._settled: list[tuple[Any, Outcome]] = []
+        self._settled: list[Posted] = []
         self._enough = 0
         self.awaited_count = 0
 
-    def add(self, settled: list[tuple[Any, Outcome]]) -> None:
+    def add(self, settled: list[Posted]) -> None:
         """Tell outcomes; to be called by the publisher, which holds the lock."""
         self._settled += settled
         self.awaited_count -= len(settled)
         if self._enough and self._has_enough():
             self._news.notify_all()
 
-    def take(self, seconds: float, enough: int = 1) -> list[tuple[Any, Outcome]]:
-        """Return (token, outcome) of what was settled since the last time.
+    def take(self, seconds: float, enough: int = 1) -> list[Posted]:
+        """Return what was settled since the last time, each with its outcome.
 
         Waits for at most so long until there are enough of them, or all. Raises
         `BrokerLost` when the connection is lost, but not before everything was

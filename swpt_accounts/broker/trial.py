@@ -74,7 +74,8 @@ def _try_group(
     try:
         publisher.begin([messages[index] for index in group], group, told)
         while told.awaited_count and is_wanted() and (left := deadline - time.monotonic()) > 0:
-            outcomes.update(told.take(min(left, _LOOK_SECONDS), enough=len(group)))
+            settled = told.take(min(left, _LOOK_SECONDS), enough=len(group))
+            outcomes.update((posted.token, posted.outcome) for posted in settled)
         if publisher.blocked_reason:
             raise BrokerLost(publisher.blocked_reason)
     except BrokerLost as lost:

@@ -35,23 +35,27 @@ _COLUMN_TYPES: Final = (
     "timestamptz",
 )
 _COLUMN_LIST: Final = ", ".join(MESSAGE_COLUMNS)
+
+_SHORT_BYTES: Final = 4096
+"""Bodies of up to so many bytes come with their rows, others one by one: how much memory they
+take is known only then."""
+
+READ_COLUMNS: Final = ", ".join(
+    f"CASE WHEN octet_length(body) <= {_SHORT_BYTES} THEN body END" if name == "body" else name
+    for name in MESSAGE_COLUMNS
+)
+"""What `read` needs of a message."""
+
 _COPY: Final = f"COPY outbox ({_COLUMN_LIST}, inserted_at) FROM STDIN (FORMAT BINARY)"
 _WAKE: Final = "SELECT pg_notify(%s, '') WHERE NOT pg_try_advisory_xact_lock(%s)"
 _FALL_ASLEEP: Final = "SELECT pg_advisory_lock_shared(%s)"
 _WAKE_UP: Final = "SELECT pg_advisory_unlock_shared(%s)"
 _TAKE_PAGE: Final = f"""
-    SELECT id, false, {_COLUMN_LIST}
-    FROM (
-        SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS bytes_before
-        FROM (
-            SELECT * FROM outbox
-            WHERE lane = ANY(%s) AND id NOT IN (SELECT unnest(%s::bigint[]))
-            ORDER BY id LIMIT %s
-        ) AS oldest
-    ) AS page
-    WHERE bytes_before < %s
-    ORDER BY id
+    SELECT id, false, {READ_COLUMNS} FROM outbox
+    WHERE lane = ANY(%s) AND id NOT IN (SELECT unnest(%s::bigint[]))
+    ORDER BY id LIMIT %s
 """
+_BODY: Final = "SELECT body FROM outbox WHERE id = %s"
 _DELETE: Final = "DELETE FROM outbox WHERE id = ANY(%s::bigint[])"
 
 
@@ -107,21 +111,40 @@ def take_page(
 ) -> list[OutboxMessage]:
     """Return the oldest messages in the lanes. They stay in the outbox.
 
-    At most `count_max` of them, and no more once their bodies have `bytes_max`
-    bytes, so that a page may be too long by its last message. Those taken
-    before and not deleted yet are left out. (Going on after the greatest of
-    their ids would not do: ids are not committed in their order.)
+    At most `count_max` of them, and no more once long bodies among them come to
+    `bytes_max` bytes, so that a page may be too long by its last message. Those
+    taken before and not deleted yet are left out. (Going on after the greatest
+    of their ids would not do: ids are not committed in their order.)
     """
-    parameters = (list(lanes), numbers(taken_ids), count_max, bytes_max)
-    return read(connection, _TAKE_PAGE, parameters)
+    parameters = (list(lanes), numbers(taken_ids), count_max)
+    return read(connection, _TAKE_PAGE, parameters, _BODY, bytes_max)
 
 
 def read(
-    connection: psycopg.Connection, statement: str, parameters: Sequence[Any]
+    connection: psycopg.Connection,
+    statement: str,
+    parameters: Sequence[Any],
+    body_statement: str,
+    bytes_max: int,
 ) -> list[OutboxMessage]:
-    """Return the messages that a statement selects, which begins as `_TAKE_PAGE` does."""
+    """Return the messages that a statement selects, which begins as `_TAKE_PAGE` does.
+
+    Bodies that are too long to come with them are read by another statement,
+    until these have `bytes_max` bytes; what follows then is left out.
+    """
     cursor = connection.execute(statement, parameters, binary=True)
-    return [OutboxMessage(row[0], row[1], OutgoingMessage(*row[2:])) for row in cursor.fetchall()]
+    page = [OutboxMessage(row[0], row[1], OutgoingMessage(*row[2:])) for row in cursor.fetchall()]
+    size = 0
+    for place, row in enumerate(page):
+        if row.message.body is not None:
+            continue
+        if size >= bytes_max:
+            return page[:place]
+        [(body,)] = connection.execute(body_statement, (row.id,), binary=True)
+        size += len(body)
+        message = msgspec.structs.replace(row.message, body=body)
+        page[place] = OutboxMessage(row.id, row.is_set_aside, message)
+    return page
 
 
 def delete(connection: psycopg.Connection, ids: Collection[int]) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 
 from swpt_accounts.store.arrays import numbers
-from swpt_accounts.store.outbox import MESSAGE_COLUMNS, OutboxMessage, read
+from swpt_accounts.store.outbox import MESSAGE_COLUMNS, READ_COLUMNS, OutboxMessage, read
 
 ATTEMPTS_OF_UNTRIED: Final = 1
 """`attempts_count` of a message that may only have been set aside in the company of others."""
@@ -60,33 +60,25 @@ _COUNTS: Final = """
     GROUP BY destination
 """
 _TAKE: Final = f"""
-    SELECT id, true, {_COLUMN_LIST}
-    FROM (
-        SELECT *, sum(octet_length(body)) OVER (ORDER BY place) - octet_length(body) AS bytes_before
-        FROM (
-            SELECT kept.*, row_number() OVER () AS place
-            FROM unnest(%s::int[]) AS held (lane) CROSS JOIN LATERAL (
-                SELECT * FROM undelivered_message AS u
-                WHERE u.lane = held.lane AND u.destination = %s AND u.attempts_count <= %s
-                    AND u.id NOT IN (SELECT unnest(%s::bigint[]))
-                ORDER BY u.attempts_count, u.id LIMIT %s
-            ) AS kept
-            LIMIT %s
-        ) AS first
-    ) AS page
-    WHERE bytes_before < %s
-    ORDER BY place
+    SELECT first.* FROM unnest(%s::int[]) AS held (lane) CROSS JOIN LATERAL (
+        SELECT id, true, {READ_COLUMNS} FROM undelivered_message AS u
+        WHERE u.lane = held.lane AND u.destination = %s AND u.attempts_count <= %s
+            AND u.id NOT IN (SELECT unnest(%s::bigint[]))
+        ORDER BY u.attempts_count, u.id LIMIT %s
+    ) AS first
+    LIMIT %s
 """
+_BODY: Final = "SELECT body FROM undelivered_message WHERE id = %s"
 _SAMPLES: Final = f"""
-    SELECT sample.id, true, {", ".join(f"sample.{name}" for name in MESSAGE_COLUMNS)}
+    SELECT sample.*
     FROM unnest(%s::text[]) AS chosen (destination)
     CROSS JOIN (
         VALUES (0, {ATTEMPTS_OF_UNTRIED}), ({ATTEMPTS_OF_UNTRIED + 1}, {_ATTEMPTS_MAX})
     ) AS kind (attempts_min, attempts_max)
     CROSS JOIN LATERAL (
-        SELECT u.* FROM unnest(%s::int[]) AS held (lane) CROSS JOIN LATERAL (
+        SELECT u.id, true, {READ_COLUMNS} FROM unnest(%s::int[]) AS held (held_lane) CROSS JOIN LATERAL (
             SELECT * FROM undelivered_message
-            WHERE undelivered_message.lane = held.lane
+            WHERE undelivered_message.lane = held.held_lane
                 AND undelivered_message.destination = chosen.destination
                 AND undelivered_message.attempts_count
                     BETWEEN kind.attempts_min AND kind.attempts_max
@@ -182,22 +174,24 @@ def take(
     """
     attempts_max = _ATTEMPTS_MAX if with_tried else ATTEMPTS_OF_UNTRIED
     taken = numbers(taken_ids)
-    parameters = (
-        *(list(lanes), destination, attempts_max, taken),
-        *(count_max, count_max, bytes_max),
-    )
-    return read(connection, _TAKE, parameters)
+    parameters = (list(lanes), destination, attempts_max, taken, count_max, count_max)
+    return read(connection, _TAKE, parameters, _BODY, bytes_max)
 
 
 def samples(
-    connection: psycopg.Connection, lanes: Collection[int], destinations: Collection[str]
+    connection: psycopg.Connection,
+    lanes: Collection[int],
+    destinations: Collection[str],
+    *,
+    bytes_max: int,
 ) -> list[OutboxMessage]:
     """Return one or two messages of each destination, by which to find out whether it is well.
 
     They are the first one of those that were set aside in the company of
     others, and of those that the broker would not take, the one that was tried least.
     """
-    return read(connection, _SAMPLES, (list(destinations), list(lanes)))
+    parameters = (list(destinations), list(lanes))
+    return read(connection, _SAMPLES, parameters, _BODY, bytes_max)
 
 
 def _name_the_nameless(

@@ -35,7 +35,7 @@ GIVEN_UP_MAX: Final = 2000
 """With so many messages set aside that it may still have, a channel is replaced."""
 
 DRAINED_AT_ONCE: Final = 500
-_DRAINED_BYTES_MAX: Final = 1024 * 1024
+_READ_BYTES_MAX: Final = 1024 * 1024
 _PROBED_MAX: Final = 500
 _REMINDED_MAX: Final = 10
 
@@ -199,7 +199,9 @@ class Care:
         chosen = self._destinations.to_probe(names, now)[:_PROBED_MAX]
         if chosen:
             by_name = {destination.name: destination for destination in chosen}
-            rows = undelivered.samples(self._connection, self._lanes.held, by_name.keys())
+            rows = undelivered.samples(
+                self._connection, self._lanes.held, by_name.keys(), bytes_max=_READ_BYTES_MAX
+            )
             cases = [(row, by_name[_name(row)]) for row in rows]
             self._prober.ask(Trial(self, Question.IS_WELL, cases))
 
@@ -252,7 +254,7 @@ class Care:
             destination.name,
             with_tried=destination.drain is Drain.EVERYTHING,
             count_max=DRAINED_AT_ONCE,
-            bytes_max=_DRAINED_BYTES_MAX,
+            bytes_max=_READ_BYTES_MAX,
             taken_ids=self._pipeline.taken_ids(),
         )
         if rows:

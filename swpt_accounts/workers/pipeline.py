@@ -12,9 +12,10 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
+import msgspec
 import psycopg
 
-from swpt_accounts.broker.confirms import NACKED
+from swpt_accounts.broker.confirms import CONFIRMED, NACKED, Posted
 from swpt_accounts.broker.publisher import Outcome, Outcomes, Publisher, Verdict
 from swpt_accounts.protocol.routing import destination as name_of
 from swpt_accounts.store import outbox, undelivered
@@ -57,16 +58,13 @@ class State(enum.Enum):
     GIVEN_UP = "set aside, and perhaps under way all the same"
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False, eq=False):
     """A message in memory; `since` when it is held or under way, by the monotonic clock."""
 
-    __slots__ = ("destination", "row", "since", "state")
-
-    def __init__(self, row: OutboxMessage, destination: Destination, now: float) -> None:
-        self.row = row
-        self.destination = destination
-        self.state = State.HELD
-        self.since = now
+    row: OutboxMessage
+    destination: Destination
+    since: float
+    state: State = State.HELD
 
 
 class Pipeline:
@@ -122,9 +120,12 @@ class Pipeline:
 
     def take(self, rows: Sequence[OutboxMessage], now: float) -> None:
         """Hold messages until it is their turn; set aside what cannot be sent now."""
+        entries = self._entries
+        get = self._destinations.get
+        count = size = 0
         for row in rows:
             message = row.message
-            destination = self._destinations.get(
+            destination = get(
                 name_of(message.exchange, message.routing_key, message.coordinator_type)
             )
             if destination.reason:
@@ -132,7 +133,17 @@ class Pipeline:
             elif destination.is_slow and not row.is_set_aside:
                 self._set_aside.add(row, destination, "others wait for the same destination")
             else:
-                self._hold(Entry(row, destination, now))
+                held = self._held.get(destination)
+                if held is None:
+                    held = self._held[destination] = deque()
+                entry = Entry(row, destination, now)
+                entries[row.id] = entry
+                held.append(entry)
+                size += len(message.body)
+                count += 1
+                destination.held_count += 1
+        self._held_count += count
+        self._bytes += size
         self._set_aside.flush()
 
     def publish(self, now: float) -> None:
@@ -187,9 +198,11 @@ class Pipeline:
         """Delete what was confirmed."""
         sent, self._sent = self._sent, []
         if sent:
-            self.delete([entry.row for entry in sent])
-            for entry in sent:
-                self._forget(entry)
+            rows = [entry.row for entry in sent]
+            self.delete(rows)
+            for row in rows:
+                self._entries.pop(row.id, None)
+            self._bytes -= sum(len(row.message.body) for row in rows)
 
     def delete(self, rows: Iterable[OutboxMessage]) -> None:
         """Delete messages that the broker has confirmed."""
@@ -208,6 +221,7 @@ class Pipeline:
         destination's fault, and set aside at once.
         """
         silent = []
+        is_news = False
         for entry in self.under_way():
             if entry.since >= now - DEADLINE_SECONDS:
                 continue
@@ -219,9 +233,11 @@ class Pipeline:
                 entry.destination.fall_sick(reason)
                 self.let_go(entry.row.id)
                 self._set_aside.add(entry.row, entry.destination, reason, is_tried=True)
+                is_news = True
             else:
                 silent.append(entry)
-        self.put_away()
+        if is_news:
+            self.put_away()
         return silent
 
     def take_excess(self, now: float) -> list[Destination]:
@@ -271,23 +287,28 @@ class Pipeline:
         self.nacked = [entry for entry in self.nacked if not entry.destination.reason]
         self._set_aside.flush()
 
-    def _conclude(self, settled: Sequence[tuple[Entry, Outcome]]) -> None:
+    def _conclude(self, settled: Sequence[Posted]) -> None:
         now = time.monotonic()
         confirmed: Counter[Destination] = Counter()
         late: list[OutboxMessage] = []
         failed: list[tuple[Entry, Outcome]] = []
         if not self._sent:
             self._first_sent_at = now
-        for entry, outcome in settled:
-            if outcome.verdict is not Verdict.CONFIRMED:
-                failed.append((entry, outcome))
+        sent = self._sent
+        newest = self._newest_confirmed
+        for posted in settled:
+            entry: Entry = posted.token
+            if posted.outcome is not CONFIRMED:
+                failed.append((entry, posted.outcome))
             elif entry.state is State.UNDER_WAY:
                 entry.state = State.SENT
-                self._sent.append(entry)
+                sent.append(entry)
                 confirmed[entry.destination] += 1
-                self._newest_confirmed = max(self._newest_confirmed, entry.since)
+                if entry.since > newest:
+                    newest = entry.since
             else:
                 late.append(entry.row)
+        self._newest_confirmed = newest
         for destination, count in confirmed.items():
             destination.under_way_count -= count
             destination.took(count, now)
@@ -322,14 +343,6 @@ class Pipeline:
         entry.destination.under_way_count -= 1
         self.under_way_count -= 1
         self.given_up_count += 1
-
-    def _hold(self, entry: Entry) -> None:
-        row, destination = entry.row, entry.destination
-        self._entries[row.id] = entry
-        self._bytes += len(row.message.body)
-        self._held.setdefault(destination, deque()).append(entry)
-        self._held_count += 1
-        destination.held_count += 1
 
     def _leave_held(self, entry: Entry, reason: str) -> None:
         entry.destination.held_count -= 1

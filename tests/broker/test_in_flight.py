@@ -43,7 +43,7 @@ class Page:
     """Messages published together."""
 
     def __init__(self, messages: tuple[Message, ...]) -> None:
-        self.posted = [Posted(m, b"0123456789", index, self) for index, m in enumerate(messages)]
+        self.posted = [Posted(m, b"", index, self, 10) for index, m in enumerate(messages)]
         self.told: dict[int, Outcome] = {}
 
     def outcomes(self) -> list[Outcome | None]:
@@ -65,9 +65,9 @@ class Channel:
 
     def confirm(self, number: int, *, multiple: bool = False, accepted: bool = True) -> None:
         self.in_flight.take_confirm(Confirm(number, multiple, accepted))
-        for posted, outcome in self.in_flight.take_settled():
+        for posted in self.in_flight.take_settled():
             assert posted.token not in posted.owner.told
-            posted.owner.told[posted.token] = outcome
+            posted.owner.told[posted.token] = posted.outcome
 
 
 FATES = st.lists(

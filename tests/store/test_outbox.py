@@ -119,14 +119,17 @@ def test_a_page_ends_when_it_has_enough_bytes(
     database: Database, session: psycopg.Connection
 ) -> None:
     """The first message always comes, however long it is; long ones are compressed on disk."""
-    append(database, *(message(body=b"x" * size) for size in (70_000, 10, 20, 70_000, 5)))
+    sizes = (70_000, 10, 4096, 4097, 5, 70_000)
+    messages = [message(body=b"x" * size) for size in sizes]
+    append(database, *messages)
     rows = page(session)
-    assert take(session, LANES, 10, bytes_max=1) == rows[:1]
-    assert take(session, LANES, 10, bytes_max=70_000) == rows[:1]
-    assert take(session, LANES, 10, bytes_max=70_001) == rows[:2]
-    assert take(session, LANES, 10, bytes_max=70_031) == rows[:4]
-    assert take(session, LANES, 10, [rows[0].id], bytes_max=30) == rows[1:3]
-    assert take(session, LANES, 2, bytes_max=70_031) == rows[:2]
+    assert [row.message for row in rows] == messages
+    assert take(session, LANES, 10, bytes_max=1) == rows[:3]
+    assert take(session, LANES, 10, bytes_max=70_000) == rows[:3]
+    assert take(session, LANES, 10, bytes_max=70_001) == rows[:5]
+    assert take(session, LANES, 10, bytes_max=74_098) == rows
+    assert take(session, LANES, 10, [rows[0].id], bytes_max=4097) == rows[1:5]
+    assert take(session, LANES, 2, bytes_max=70_001) == rows[:2]
 
 
 # -- waking those who send ----------------------------------------------------

@@ -83,6 +83,10 @@ def bodies(rows: list[OutboxMessage]) -> list[bytes]:
     return [row.message.body for row in rows]
 
 
+def samples(session: psycopg.Connection, *names: str) -> list[bytes]:
+    return bodies(undelivered.samples(session, LANES, names, bytes_max=1_000_000))
+
+
 def destinations(session: psycopg.Connection, lanes: Collection[int] = LANES) -> set[str]:
     return undelivered.destinations(session, lanes, name_of)
 
@@ -171,7 +175,6 @@ def test_the_destination_of_each_lane_is_read_in_order_and_in_pages(
     set_aside(session, rows[:3])
     assert bodies(take(session, lanes=[0])) == [b"0", b"2", b"4"]
     assert bodies(take(session, lanes=[1], count_max=2)) == [b"1", b"3"]
-    assert bodies(take(session, lanes=[1], bytes_max=1)) == [b"1"]
     assert bodies(take(session, lanes=[1], taken_ids=[rows[1].id])) == [b"3", b"5"]
     assert len(take(session, count_max=5)) == 5
     assert take(session, B) == []
@@ -187,9 +190,18 @@ def test_what_was_tried_in_vain_comes_last_or_not_at_all(
     undelivered.note_failure(session, [rows[0].id], A, "still not", NOW)
     assert bodies(take(session)) == [b"2", b"3", b"1", b"0"]
     assert bodies(take(session, with_tried=False)) == [b"2", b"3"]
-    assert bodies(undelivered.samples(session, LANES, [A, B])) == [b"2", b"1"]
+    assert samples(session, A, B) == [b"2", b"1"]
     undelivered.note_failure(session, [rows[n].id for n in (1, 2, 3)], A, "no", NOW)
-    assert bodies(undelivered.samples(session, LANES, [A])) == [b"2"]
+    assert samples(session, A) == [b"2"]
+
+
+def test_long_messages_are_read_one_by_one(database: Database, session: psycopg.Connection) -> None:
+    messages = [message(body=b"%d" % n * 9_000) for n in range(3)]
+    append(database, *messages)
+    set_aside(session, page(session))
+    assert [row.message for row in take(session)] == messages
+    assert [row.message for row in take(session, bytes_max=9_000)] == messages[:1]
+    assert samples(session, A) == [messages[0].body]
 
 
 @pytest.mark.parametrize("statement", ["destinations", "take", "samples"])
@@ -201,7 +213,7 @@ def test_a_few_rows_are_found_among_many_by_few_look_ups(
     set_aside(session, page(session), B)
     run = {
         "destinations": (undelivered._DESTINATIONS, ([0, 1],)),
-        "take": (undelivered._TAKE, ([0, 1], B, 9, "{}", 10, 10, 10**6)),
+        "take": (undelivered._TAKE, ([0, 1], B, 9, "{}", 10, 10)),
         "samples": (undelivered._SAMPLES, ([A, B], [0, 1])),
     }[statement]
     with connect(
