@@ -86,6 +86,7 @@ class Consumption:
                     consumer.settle([delivery.tag for delivery in settled.accepted])
                     for pause, tags in _by_pause(settled.postponed).items():
                         consumer.settle([], tags, pause)
+                del deliveries, settled  # Or they would stay in memory beside the next batch.
         finally:
             consumer.stop()
 
