@@ -117,7 +117,7 @@ class Consumer:
         self._connection.post(self._unsubscribe)
 
     def resume(self) -> None:
-        """Subscribe again, as soon as no more than half of the window is unsettled.
+        """Subscribe again, as soon as no more than a quarter of the window is unsettled.
 
         So no number of pauses can make what is here grow without limit. Raises
         `BrokerLost`; if the queue is gone by then, `take` raises it.
@@ -184,7 +184,7 @@ class Consumer:
         channel = self._connection.channel
         if self._consumer_tag or not channel.is_open:
             return
-        has_room = self._settlement.outstanding_count <= self._prefetch_count // 2
+        has_room = self._settlement.outstanding_count <= self._prefetch_count // 4
         self._is_waiting_for_room = not has_room
         if has_room:
             self._subscribe(channel, lambda _frame: None)

@@ -115,7 +115,7 @@ class FrameReader:
             if self._cutting is None:
                 self._fragments.append(frame[7:-1])
             else:
-                self._cutting.add(frame[7:-1])
+                self._cutting.add(memoryview(frame)[7:-1])
         elif frame_type == _HEADER:
             (size,) = _BODY_SIZE.unpack_from(frame, 7)
             properties = frame[7 + _HEADER_PREFIX : -1]

@@ -10,7 +10,7 @@ from swpt_accounts.broker.properties import shortened
 BODY_BYTES_MAX: Final = 64 * 1024
 """The limit where nothing better is known."""
 
-PROPERTIES_BYTES_MAX: Final = 8 * 1024
+PROPERTIES_BYTES_MAX: Final = 4 * 1024
 """Peers write a tenth of it; what comes from elsewhere may have as many headers as it likes."""
 
 BEGINNING_BYTES: Final = 4 * 1024
@@ -45,7 +45,7 @@ class Cutting:
         if self._properties_size > limits.properties_bytes:
             self.properties = shortened(properties, limits.properties_bytes)
 
-    def add(self, fragment: bytes) -> None:
+    def add(self, fragment: memoryview) -> None:
         """Take the next piece of the body."""
         self._sha256.update(fragment)
         self.body += fragment[: self._kept_max - len(self.body)]

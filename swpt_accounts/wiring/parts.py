@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PREFETCHED_BATCHES = 2
 
 # What is here and not settled yet may take so much memory, whoever has sent it.
-_WINDOW_BYTES_MAX = 32 * 1024 * 1024
+_WINDOW_BYTES_MAX = 56 * 1024 * 1024
 
 # How long the broker may take to confirm a page. Much longer than it ever
 # should, since what was not confirmed in time is sent again.

@@ -142,6 +142,7 @@ class Consumption:
                 settled = self._settle(deliveries, consumer, stopping)
                 self._gathering.end(len(deliveries))
                 consumer.settle(settled.take_accepted())
+                del deliveries, settled  # Or they would stay in memory beside the next batch.
         finally:
             consumer.stop()
 

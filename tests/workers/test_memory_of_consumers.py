@@ -51,7 +51,7 @@ HOSTILE = [
     Hostile(12, 16_000_000),
     Hostile(150, 1_000_000),
     Hostile(1500, 10, 100_000),
-    Hostile(2000, BODY_BYTES_MAX, 8000),
+    Hostile(3000, BODY_BYTES_MAX, 4000),
 ]
 
 
@@ -108,13 +108,14 @@ def test_good_messages_come_through_behind_hostile_ones(
 def assert_is_told(hostile: Hostile, letter: Received) -> None:
     """What was cut is in the headers, and what was not is there."""
     headers = letter.properties.headers or {}
+    assert hostile.body.startswith(letter.body)
     if hostile.body_size > BODY_BYTES_MAX:
-        assert letter.body == hostile.body[:BEGINNING_BYTES]
+        assert len(letter.body) == BEGINNING_BYTES
         assert headers[dead_letters.BODY_SIZE] == hostile.body_size
         assert headers[dead_letters.BODY_SHA256] == sha256(hostile.body).hexdigest()
         assert f"the body has {hostile.body_size} bytes" in headers[dead_letters.REASON]
     else:
-        assert letter.body == hostile.body
+        assert len(letter.body) == hostile.body_size
     if hostile.headers_size > PROPERTIES_BYTES_MAX:
         assert "the properties have " in headers[dead_letters.REASON]
         assert "all headers" in headers[dead_letters.DROPPED]
