@@ -54,13 +54,14 @@ class ChoreSender:
         self._sent_since_look += len(chores)
 
     def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Return what became of the messages, in any order."""
         deadline = time.monotonic() + CONFIRM_SECONDS
         outcomes = Outcomes(self._publisher)
-        told: dict[int, Outcome] = {}
+        told: list[Outcome] = []
         self._publisher.begin(messages, range(len(messages)), outcomes)
         while len(told) < len(messages):
             settled = outcomes.take(WORD_SECONDS)
-            told.update(settled)
+            told += [posted.outcome for posted in settled]
             if time.monotonic() >= deadline:
                 raise BrokerLost(
                     f"the queue {self._queue!r} has not confirmed all of {len(messages)} chores"
@@ -68,7 +69,7 @@ class ChoreSender:
                 )
             if not settled:
                 self._while_waiting()
-        return [told[index] for index in range(len(messages))]
+        return told
 
     @property
     def is_congested(self) -> bool:
