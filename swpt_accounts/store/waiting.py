@@ -56,6 +56,11 @@ _TAKE: Final = f"""
         ORDER BY awaited_hash LIMIT %(count_max)s
      ) w LIMIT %(count_max)s)
 """
+_EXISTS: Final = "SELECT EXISTS (SELECT FROM waiting_message)"
+_FIND: Final = f"""
+    SELECT key.* FROM unnest({_KEY_ARRAYS}) AS key ({_KEY})
+    CROSS JOIN LATERAL (SELECT FROM waiting_message AS w WHERE {_IS_KEY} OFFSET 0) w
+"""
 _LOCK: Final = f"""
     SELECT w.* FROM unnest({_KEY_ARRAYS}) AS key ({_KEY})
     CROSS JOIN LATERAL (
@@ -166,6 +171,17 @@ def take(
     }
     rows = transaction.fetch(_TAKE, parameters)
     return [WaitingMessage(WaitingKey(*row[:4]), *row[4:]) for row in rows]
+
+
+def exists(transaction: Transaction) -> bool:
+    """Tell whether any message waits."""
+    [(answer,)] = transaction.fetch(_EXISTS, ())
+    return bool(answer)
+
+
+def find(transaction: Transaction, keys: Sequence[WaitingKey]) -> set[WaitingKey]:
+    """Tell which of the messages wait, whoever may have locked them."""
+    return {WaitingKey(*row) for row in transaction.fetch(_FIND, _columns(keys))}
 
 
 def lock(transaction: Transaction, keys: Collection[WaitingKey]) -> set[WaitingKey]:

@@ -15,11 +15,13 @@ from swpt_accounts.workers.quiet import Quiet
 
 logger = logging.getLogger(__name__)
 
-CONFIRM_SECONDS: Final = 5.0
+CONFIRM_SECONDS: Final = 2.0
 """So long a batch waits for its dead letters to be confirmed."""
 
 REST_SECONDS: Final = 30.0
-"""So long nothing is tried after that was in vain: others wait behind the batch."""
+REST_SECONDS_MAX: Final = 600.0
+"""So long nothing is tried after that was in vain, twice as long each time: others wait behind the
+batch."""
 
 _PAGE_BYTES: Final = 1024 * 1024
 
@@ -53,6 +55,7 @@ class DeadLetterOffice:
         self._publisher: Publisher | None = None
         self._trouble = ""
         self._rests_until = 0.0
+        self._rest_seconds = REST_SECONDS
         self._quiet = Quiet(self._tell_one, self._tell_many, stopwatch)
 
     def bury(self, rejected: Sequence[Rejected]) -> tuple[list[Delivery], list[Rejected]]:
@@ -105,18 +108,19 @@ class DeadLetterOffice:
         elif self._trouble:
             logger.info("dead letters of %s can be stored again", self.queue)
             self._trouble = ""
+        if not failures:
+            self._rest_seconds = REST_SECONDS
         return [outcome.verdict is Verdict.CONFIRMED for outcome in outcomes]
 
     def _rest(self, trouble: str) -> None:
-        self._rests_until = self._stopwatch() + REST_SECONDS
+        self._rests_until = self._stopwatch() + self._rest_seconds
+        self._rest_seconds = min(2 * self._rest_seconds, REST_SECONDS_MAX)
         if trouble != self._trouble:
             self._trouble = trouble
             logger.error(
-                "dead letters of %s cannot be stored there, and are parked: %s; trying every"
-                " %g seconds",
+                "dead letters of %s cannot be stored there, and are parked: %s; trying again later",
                 self.queue,
                 trouble,
-                REST_SECONDS,
             )
 
     def _started_publisher(self) -> Publisher:

@@ -16,6 +16,7 @@ from swpt_accounts.protocol.decoding import CONTENT_TYPE, Malformed
 from swpt_accounts.protocol.incoming import decode
 from swpt_accounts.protocol.outgoing import FORWARDED_HEADER
 from swpt_accounts.protocol.sharding import sharding_hash
+from swpt_accounts.store import waiting
 from swpt_accounts.store.parked import Kind
 from swpt_accounts.store.waiting import WaitingMessage
 from swpt_accounts.workers.isolation import Isolation
@@ -87,7 +88,8 @@ class MessageIntake:
         written_down = WrittenDown(settled, self._ledger_batch.clock)
         received = decode_all(settled.lacks(deliveries), decode, settled)
         received = self._keep_ours(received, written_down)
-        received += self._due(written_down)
+        due = self._due(written_down)
+        received = self._join(received, settled) + due
         open_questions = self._apply_what_is_clear(received, written_down, settled)
         if open_questions:
             self._ask_and_apply(open_questions, written_down, settled)
@@ -121,6 +123,31 @@ class MessageIntake:
                 logging.ERROR,
             )
         return ours
+
+    def _join(self, received: list[Received], settled: Settled) -> list[Received]:
+        """Leave out second copies of transfers that wait: the first ones will be answered.
+
+        All other messages may be applied twice. A broker delivers a message again
+        when this process, or another one, has died before its ack.
+        """
+        room = self._waiting_room
+        may_wait = room is None or room.is_occupied
+        keys = {
+            r.as_waiting().key: r
+            for r in received
+            if isinstance(r.command, PrepareTransfer)
+            and r.delivery is not None
+            and (may_wait or r.delivery.redelivered)
+        }
+        if not keys:
+            return received
+        with self._ledger_batch.database.transaction() as transaction:
+            waiting_keys = waiting.find(transaction, list(keys))
+        if not waiting_keys:
+            return received
+        copies = [r for r in received if r.as_waiting().key in waiting_keys]
+        settled.accept(copies)
+        return [r for r in received if r.as_waiting().key not in waiting_keys]
 
     def _due(self, written_down: WrittenDown) -> list[Received]:
         """Return the waiting messages whose time has come."""

@@ -49,11 +49,17 @@ class WaitingRoom:
         self._seconds = seconds
         self._next_look = seconds()
         self._is_claimed = False
+        self._is_occupied = True
 
     @property
     def is_due(self) -> bool:
         """Tell whether it is time to look."""
         return self._seconds() >= self._next_look
+
+    @property
+    def is_occupied(self) -> bool:
+        """Tell whether any message waited, whoever takes it, when this process last looked."""
+        return self._is_occupied
 
     @property
     def is_claimed(self) -> bool:
@@ -66,7 +72,8 @@ class WaitingRoom:
         bits = self._silence.groups.bits
         with self._database.transaction() as transaction:
             self._is_claimed = waiting.claim(transaction)
-            if not self._is_claimed:
+            self._is_occupied = waiting.exists(transaction)
+            if not (self._is_claimed and self._is_occupied):
                 return []
             groups = waiting.awaited_groups(transaction, bits)
             answering = [group for group in groups if not self._silence.is_silent(group)]

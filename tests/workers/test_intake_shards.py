@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.ledger.values import account_id
+from swpt_accounts.ledger.facts import Facts
+from swpt_accounts.ledger.values import AccountKey, account_id
 from swpt_accounts.protocol.outgoing import FORWARDED_HEADER
 from swpt_accounts.protocol.sharding import Realm, sharding_hash
 from swpt_accounts.store.transaction import Database
@@ -28,6 +29,7 @@ from tests.factories import (
 )
 from tests.workers.conftest import MakeIntake, a_fixed_clock
 from tests.workers.deliveries import deliveries, delivery, tags
+from tests.workers.running import NobodyAnswers
 from tests.workers.sibling import sibling
 from tests.workers.waiting import eventually
 
@@ -261,6 +263,35 @@ def test_transfers_wait_while_their_recipients_shard_gives_no_answer(
     assert {row[:2] for row in waiting(shard)} == {
         ("the shard of the recipient gives no answer", 1)
     }
+
+
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_a_second_copy_of_a_transfer_that_waits_is_not_applied(
+    make_intake: MakeIntake, shard: psycopg.Connection, redelivered: bool
+) -> None:
+    """Else the request would have two results: the process that wrote the first one has died."""
+    sender = LOCAL[0]
+    request = prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0]))
+    first = make_intake(routing_key=OURS)
+    first.handle(deliveries([configure_account(creditor_id=sender)]))
+    first.handle(deliveries([request]))
+    assert len(waiting(shard)) == 1
+    other = prepare_transfer(creditor_id=sender, coordinator_request_id=77, recipient="0")
+
+    intake = make_intake(routing_key=OURS, answers=EverybodyIsReachable(), takes_waiting=True)
+    intake._waiting_room._next_look += 1000.0  # Another process is going to take it.
+    settled = intake.handle(
+        [delivery(1, request, redelivered=redelivered), delivery(2, other, redelivered=True)]
+    )
+
+    assert tags(settled.accepted) == [1, 2]
+    assert [m["coordinator_request_id"] for m in messages(shard, "PreparedTransfer")] == [77]
+    assert len(waiting(shard)) == 1
+
+
+class EverybodyIsReachable(NobodyAnswers):
+    def known(self, recipients: Collection[AccountKey], _debtors: Collection[int]) -> Facts:
+        return Facts(reachable=dict.fromkeys(recipients, True))
 
 
 def test_transfers_go_on_as_soon_as_their_recipients_shard_answers(
