@@ -77,8 +77,7 @@ _SAMPLES: Final = f"""
     ) AS kind (attempts_min, attempts_max)
     CROSS JOIN LATERAL (
         SELECT u.id, true, {READ_COLUMNS}
-        FROM unnest(%s::int[]) AS held (held_lane)
-        CROSS JOIN LATERAL (
+        FROM unnest(%s::int[]) AS held (held_lane) CROSS JOIN LATERAL (
             SELECT * FROM undelivered_message
             WHERE undelivered_message.lane = held.held_lane
                 AND undelivered_message.destination = chosen.destination

@@ -17,7 +17,8 @@ from swpt_accounts.store import undelivered
 from swpt_accounts.store.lanes import Lanes
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.destinations import Destination, Destinations, Drain
-from swpt_accounts.workers.pipeline import Entry, Pipeline
+from swpt_accounts.workers.held import Entry
+from swpt_accounts.workers.pipeline import Pipeline
 from swpt_accounts.workers.prober import Prober, Question, Trial
 from swpt_accounts.workers.set_aside import SetAside
 

@@ -6,13 +6,11 @@ dies leaves behind what it has not deleted, which is sent again; so nothing
 waits for long.
 """
 
-import enum
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-import msgspec
 import psycopg
 
 from swpt_accounts.broker.confirms import CONFIRMED, NACKED, Posted
@@ -21,12 +19,8 @@ from swpt_accounts.protocol.routing import destination as name_of
 from swpt_accounts.store import outbox, undelivered
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.amqp import to_amqp
-from swpt_accounts.workers.destinations import (
-    SHARE_MAX,
-    UNDER_WAY_MAX,
-    Destination,
-    Destinations,
-)
+from swpt_accounts.workers.destinations import UNDER_WAY_MAX, Destination, Destinations
+from swpt_accounts.workers.held import Entry, Held, State
 from swpt_accounts.workers.set_aside import SetAside
 
 HELD_MAX: Final = 1000
@@ -38,33 +32,13 @@ BYTES_MAX: Final = 8 * 1024 * 1024
 DEADLINE_SECONDS: Final = 5.0
 """So long the broker may take to confirm a message."""
 
-SLOW_SECONDS: Final = 2.0
-"""So long messages are held for one destination while others may wait behind them."""
-
 DELETED_AT_ONCE: Final = 1000
 DELETED_AFTER_SECONDS: Final = 0.1
 
+OTHERS_WAIT: Final = "the destination does not take in time what is sent there"
+
 _AWAITED_TOGETHER: Final = 64
 """Up to so many messages are awaited together; of more, half of them."""
-
-
-class State(enum.Enum):
-    """Where a message in memory is."""
-
-    HELD = "held"
-    UNDER_WAY = "under way"
-    ON_TRIAL = "on trial"
-    SENT = "sent"
-    GIVEN_UP = "set aside, and perhaps under way all the same"
-
-
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """A message in memory; `since` when it is held or under way, by the monotonic clock."""
-
-    row: OutboxMessage
-    destination: Destination
-    since: float
-    state: State = State.HELD
 
 
 class Pipeline:
@@ -83,8 +57,7 @@ class Pipeline:
         self._set_aside = set_aside
         self._outcomes = Outcomes(publisher)
         self._entries: dict[int, Entry] = {}
-        self._held: dict[Destination, deque[Entry]] = {}
-        self._held_count = 0
+        self._held = Held()
         self._bytes = 0
         self.under_way_count = 0
         """How many messages wait for their confirms, and are not given up."""
@@ -101,7 +74,7 @@ class Pipeline:
     @property
     def has_room(self) -> bool:
         """Tell whether more may be read."""
-        return self._held_count < HELD_MAX and self._bytes < BYTES_MAX
+        return self._held.count < HELD_MAX and self._bytes < BYTES_MAX
 
     @property
     def is_empty(self) -> bool:
@@ -122,7 +95,8 @@ class Pipeline:
         """Hold messages until it is their turn; set aside what cannot be sent now."""
         entries = self._entries
         get = self._destinations.get
-        count = size = 0
+        hold = self._held.add
+        size = 0
         for row in rows:
             message = row.message
             destination = get(
@@ -131,42 +105,27 @@ class Pipeline:
             if destination.reason:
                 self._set_aside.add(row, destination, destination.reason)
             elif destination.is_slow and not row.is_set_aside:
-                self._set_aside.add(row, destination, "others wait for the same destination")
+                self._set_aside.add(row, destination, OTHERS_WAIT)
             else:
-                held = self._held.get(destination)
-                if held is None:
-                    held = self._held[destination] = deque()
                 entry = Entry(row, destination, now)
                 entries[row.id] = entry
-                held.append(entry)
+                hold(entry)
                 size += len(message.body)
-                count += 1
-                destination.held_count += 1
-        self._held_count += count
         self._bytes += size
         self._set_aside.flush()
 
     def publish(self, now: float) -> None:
         """Publish as many messages as may be under way. Raises `BrokerLost`."""
-        page: list[Entry] = []
-        for destination, held in list(self._held.items()):
-            room = destination.room(now)
-            left = UNDER_WAY_MAX - self.under_way_count - len(page)
-            count = min(room, len(held), left)
-            for _ in range(count):
-                entry = held.popleft()
-                entry.state = State.UNDER_WAY
-                entry.since = now
-                page.append(entry)
-            destination.under_way_count += count
-            destination.held_count -= count
-            if not held:
-                del self._held[destination]
-        if page:
-            self._held_count -= len(page)
-            self.under_way_count += len(page)
-            messages = [to_amqp(entry.row.message) for entry in page]
-            self._publisher.begin(messages, page, self._outcomes)
+        turn = self._held.take_turn(now, UNDER_WAY_MAX - self.under_way_count)
+        if not turn:
+            return
+        for entry in turn:
+            entry.state = State.UNDER_WAY
+            entry.since = now
+            entry.destination.under_way_count += 1
+        self.under_way_count += len(turn)
+        messages = [to_amqp(entry.row.message) for entry in turn]
+        self._publisher.begin(messages, turn, self._outcomes)
 
     def settle(self, wait_seconds: float) -> None:
         """Wait for many confirms, and see to those that have come. Raises `BrokerLost`."""
@@ -187,12 +146,8 @@ class Pipeline:
         while self.under_way_count and (left := deadline - time.monotonic()) > 0:
             self.settle(left)
         self.delete_sent()
-        for destination, held in self._held.items():
-            destination.held_count -= len(held)
-            self._held_count -= len(held)
-            for entry in held:
-                self._forget(entry)
-        self._held.clear()
+        for entry in self._held.take_all():
+            self._forget(entry)
 
     def delete_sent(self) -> None:
         """Delete what was confirmed."""
@@ -247,16 +202,12 @@ class Pipeline:
         """
         if self.has_room:
             return []
-        slow = []
-        for destination, held in self._held.items():
-            share = destination.share(now)
-            if share < SHARE_MAX and held[0].since < now - SLOW_SECONDS and len(held) > share:
-                destination.is_slow = True
-                slow.append(destination)
-                while len(held) > share:
-                    self._leave_held(held.pop(), "others wait for the same destination")
+        excess = self._held.take_excess(now)
+        for destination, entries in excess.items():
+            destination.is_slow = True
+            self._leave_held(entries, OTHERS_WAIT)
         self._set_aside.flush()
-        return slow
+        return list(excess)
 
     def let_go(self, row_id: int) -> None:
         """Leave a message to somebody else, who sets it aside. It may yet be confirmed."""
@@ -272,9 +223,7 @@ class Pipeline:
 
         Of some, what is under way too: it may not be confirmed any more.
         """
-        for destination in [d for d in self._held if d.reason]:
-            for entry in self._held.pop(destination):
-                self._leave_held(entry, destination.reason)
+        self._leave_held(self._held.take_sick())
         for entry in list(self._entries.values()):
             destination = entry.destination
             is_under_way = entry.state is State.UNDER_WAY
@@ -344,11 +293,11 @@ class Pipeline:
         self.under_way_count -= 1
         self.given_up_count += 1
 
-    def _leave_held(self, entry: Entry, reason: str) -> None:
-        entry.destination.held_count -= 1
-        self._held_count -= 1
-        self._forget(entry)
-        self._set_aside.add(entry.row, entry.destination, reason)
+    def _leave_held(self, entries: Iterable[Entry], reason: str = "") -> None:
+        for entry in entries:
+            self._forget(entry)
+            destination = entry.destination
+            self._set_aside.add(entry.row, destination, reason or destination.reason)
 
     def _forget(self, entry: Entry) -> None:
         if self._entries.pop(entry.row.id, None) is not None:

@@ -33,7 +33,7 @@ class SetAside:
             return
         now = self._clock()
         rows_by_group, self._rows = self._rows, {}
-        told: dict[Destination, list[OutboxMessage]] = {}
+        told: dict[Destination, tuple[list[OutboxMessage], str]] = {}
         for (destination, reason, is_tried), rows in rows_by_group.items():
             new_ids = [row.id for row in rows if not row.is_set_aside]
             old_ids = [row.id for row in rows if row.is_set_aside]
@@ -44,16 +44,16 @@ class SetAside:
             if old_ids and is_tried:
                 undelivered.note_failure(self._connection, old_ids, destination.name, reason, now)
             if not destination.is_told:
-                told.setdefault(destination, []).extend(rows)
+                told.setdefault(destination, ([], reason))[0].extend(rows)
             if is_tried and not destination.is_sick and new_ids:
                 _tell_of_single(rows, reason)
-        for destination, rows in told.items():
+        for destination, (rows, reason) in told.items():
             if destination.is_sick or destination.is_slow:
                 destination.is_told = True
-                _tell(destination, rows)
+                _tell(destination, rows, reason)
 
 
-def _tell(destination: Destination, rows: list[OutboxMessage]) -> None:
+def _tell(destination: Destination, rows: list[OutboxMessage], reason: str) -> None:
     message = rows[0].message
     logger.error(
         "The destination %s takes %s: what is for it is set aside until it does, %d messages so"
@@ -64,7 +64,7 @@ def _tell(destination: Destination, rows: list[OutboxMessage]) -> None:
         message.message_type,
         message.exchange,
         message.routing_key,
-        destination.reason or "it has not taken in time what was sent",
+        reason,
     )
 
 

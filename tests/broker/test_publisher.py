@@ -10,7 +10,7 @@ from swpt_accounts.broker import publisher as publisher_module
 from swpt_accounts.broker.confirms import Posted
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import CONFIRMED, Message, Publisher, Verdict
+from swpt_accounts.broker.publisher import CONFIRMED, Message, Outcomes, Publisher, Verdict
 from tests.broker.conftest import DEADLINE, bodies, take_exactly
 
 
@@ -264,3 +264,43 @@ def test_nothing_is_counted_by_a_publisher_that_was_stopped(broker_url, queue):
     publisher.stop()
     with pytest.raises(BrokerLost):
         publisher.messages_count(queue)
+
+
+# -- outcomes one by one -------------------------------------------------------
+
+
+def test_outcomes_are_told_though_one_of_them_never_comes(start_publisher, proxy, queue):
+    """What was confirmed before the connection dies is told first, and then that it is dead."""
+    publisher = start_publisher(proxy.url, DEADLINE)
+    outcomes = Outcomes(publisher)
+    publisher.begin([plain(queue), plain("nowhere")], ["a", "b"], outcomes)
+    told = []
+    while outcomes.awaited_count:
+        told += outcomes.take(DEADLINE)
+    assert {posted.token: posted.outcome.verdict.value for posted in told} == {
+        "a": "confirmed",
+        "b": "returned",
+    }
+    assert outcomes.take(0.0) == []
+    too_long = Message("", queue, b"", pika.BasicProperties(type="t" * 256))
+    proxy.go_dead()
+    publisher.begin([plain(queue), too_long], ["c", "d"], outcomes)
+    proxy.cut()
+    assert [posted.token for posted in outcomes.take(DEADLINE)] == ["d"]
+    with pytest.raises(BrokerLost, match="1 messages are unconfirmed"):
+        outcomes.take(DEADLINE)
+
+
+def test_a_broker_that_works_proves_it_and_one_that_does_not_is_found_out(start_publisher, proxy):
+    publisher = start_publisher(proxy.url, DEADLINE)
+    publisher.prove(DEADLINE)
+    proxy.go_dead()
+    with pytest.raises(BrokerLost, match=r"goes nowhere for 0\.3 seconds"):
+        publisher.prove(0.3)
+
+
+def test_a_proof_that_nobody_waits_for_any_more_ends_at_once(start_publisher, proxy):
+    publisher = start_publisher(proxy.url, DEADLINE)
+    proxy.go_dead()
+    with pytest.raises(BrokerLost, match="nobody waits for it any more"):
+        publisher.prove(3600.0, lambda: False)

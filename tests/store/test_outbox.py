@@ -9,10 +9,11 @@ import pytest
 from swpt_accounts.protocol.outgoing import OutgoingMessage, encode
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.store import outbox
-from swpt_accounts.store.connection import connect
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.store.transaction import Database, DatabaseUnavailable
 from tests import factories
+from tests.store.explaining import nodes_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LANES = range(1000)
@@ -196,3 +197,18 @@ def test_a_lost_database_is_told_to_whoever_wakes_others(
     with pytest.raises(DatabaseUnavailable):
         outbox.wake_flushers(database)
     outbox.wake_flushers(database)
+
+
+def test_a_page_is_found_by_one_walk_through_one_index(
+    database: Database, session: psycopg.Connection, folder_url: str
+) -> None:
+    append(database, *(message(lane=n % 2, body=b"%d" % n) for n in range(3000)))
+    with connect(
+        folder_url, application_name="tests", autocommit=True, session_options=LOOK_UPS_ONLY
+    ) as flusher:
+        [(explained,)] = flusher.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {outbox._TAKE_PAGE}", ([0, 1], "{}", 100)
+        )
+    [scan] = [node for node in nodes_of(explained[0]["Plan"]) if "Index Name" in node]
+    assert (scan["Index Name"], scan["Actual Rows"]) == ("outbox_pkey", 100)
+    assert "Sort" not in {node["Node Type"] for node in nodes_of(explained[0]["Plan"])}
