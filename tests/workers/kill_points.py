@@ -117,6 +117,23 @@ CONSUMER: Final[dict[str, Arm]] = {
 }
 
 
+FROZEN: Final = "frozen after locking"
+"""Not a death: the process stops where it is, with rows locked, until it is told to go on."""
+
+
+def freeze(time: int) -> None:
+    load = ledger_batch.load
+    times = iter(range(1, time + 1))
+
+    def load_and_freeze(*arguments: Any) -> Any:
+        result = load(*arguments)
+        if next(times, 0) == time:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return result
+
+    ledger_batch.load = load_and_freeze
+
+
 # -- the flusher -----------------------------------------------------------
 
 
@@ -192,6 +209,7 @@ SCAN: Final[dict[str, Arm]] = {
 
 ALL: Final = {
     **CONSUMER,
+    FROZEN: freeze,
     **FLUSHER,
     SET_ASIDE: after(undelivered, "set_aside"),
     **CHORES_CONSUMER,
