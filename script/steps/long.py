@@ -48,6 +48,7 @@ def _on_newer_rabbitmq(title: str, folder: str, release: str) -> LongGroup:
 
 
 GROUPS = {
+    "memory": LongGroup("consumers behind gigabytes of hostile messages", minutes=3),
     "absent-shard": LongGroup(
         "100,000 transfers wait for a shard that is away for ten minutes", minutes=14
     ),

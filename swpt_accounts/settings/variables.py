@@ -156,7 +156,7 @@ class Settings:
         # that is nearly empty makes small batches by itself.
         "1000",
         _PREFETCH_COUNT,
-        "The most SMP messages that are taken and applied as one batch.",
+        "The most SMP messages that are taken and applied as one batch; above 796, it is 796.",
     )
     protocol_broker_threads: int = unused("1", _ANY_INTEGER, _ONE_BATCH_AT_A_TIME)
     protocol_broker_prefetch_size: int = unused("0", _ANY_INTEGER, _PREFETCH_SIZE)
@@ -164,7 +164,9 @@ class Settings:
         "1", _PROCESSES, "Processes that consume chores; with 0, the command idles."
     )
     chores_broker_prefetch_count: int = public(
-        "1000", _PREFETCH_COUNT, "The most chores that are taken and applied as one batch."
+        "1000",
+        _PREFETCH_COUNT,
+        "The most chores that are taken and applied as one batch; above 796, it is 796.",
     )
     chores_broker_threads: int = unused("1", _ANY_INTEGER, _ONE_BATCH_AT_A_TIME)
     chores_broker_prefetch_size: int = unused("0", _ANY_INTEGER, _PREFETCH_SIZE)
@@ -254,7 +256,7 @@ class Settings:
     app_fetch_api_timeout_seconds: float = internal(
         "5",
         number("seconds", above=0, at_most=SECONDS_MAX),
-        "How long to wait for an answer of another shard.",
+        "How long a question to another shard may take. A batch waits for half a second at most.",
     )
     app_fetch_connections: int = internal(
         "100", integer(1, 10_000), "The most questions that a process asks at the same time."

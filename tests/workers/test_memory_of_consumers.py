@@ -52,7 +52,11 @@ HOSTILE = [
     Hostile(150, 1_000_000),
     Hostile(1500, 10, 100_000),
     Hostile(3000, BODY_BYTES_MAX, 4000),
+    pytest.param(Hostile(150, 16_000_000), marks=pytest.mark.long(group="memory")),
+    pytest.param(Hostile(1000, 1_000_000), marks=pytest.mark.long(group="memory")),
 ]
+SECONDS_FOR_ALL = 300.0
+"""The long ones are some gigabytes, which the broker has to read from disk first."""
 
 
 def memory_high_water_mark(pid: int) -> int:
@@ -95,7 +99,11 @@ def test_good_messages_come_through_behind_hostile_ones(
     wire.send(*[pending_balance_change(change_id=number) for number in range(GOOD_COUNT)])
 
     with consuming(postgres_url, broker_url, queue) as pid:
-        eventually("the good ones are applied", lambda: applied_count(shard) == GOOD_COUNT)
+        eventually(
+            "the good ones are applied",
+            lambda: applied_count(shard) == GOOD_COUNT,
+            seconds=SECONDS_FOR_ALL,
+        )
         eventually("the queue is empty", lambda: wire.ready_count(queue) == 0)
         memory = memory_high_water_mark(pid)
 
