@@ -211,7 +211,7 @@ def test_commands_for_one_account_keep_their_order_when_the_batch_is_halved(
     assert one_row(shard, "SELECT last_config_seqnum, negligible_amount FROM account") == (99, 99.0)
 
 
-def test_a_batch_that_was_rolled_back_announces_nothing(
+def test_a_batch_wakes_who_sleeps_and_one_that_was_rolled_back_does_not(
     intake: MessageIntake, shard: psycopg.Connection
 ) -> None:
     refuse_account_at_commit(shard, POISONED_ID)
