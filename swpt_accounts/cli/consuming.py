@@ -151,7 +151,7 @@ def _tell_what_is_missing(settings: Settings) -> None:
     if settings.fetch_api_url is None and settings.protocol_broker_queue_routing_key != "#":
         logger.warning(
             "FETCH_API_URL is not set: transfers to accounts of other shards cannot be prepared,"
-            " their messages will go back to the queue again and again"
+            " and wait until it is"
         )
 
 
