@@ -105,9 +105,19 @@ def processes(program: Program, words: str) -> list[psutil.Process]:
 
 def programs(program: Program, words: str) -> list[psutil.Process]:
     """Of these processes, those that the node itself has started."""
-    return [p for p in processes(program, words) if p.ppid() == program.process.pid]
+    return [p for p in processes(program, words) if _parent_of(p) == program.process.pid]
 
 
 def workers(program: Program, words: str) -> list[psutil.Process]:
     """Of these processes, those that they have started."""
-    return [p for p in processes(program, words) if p.ppid() != program.process.pid]
+    return [
+        p for p in processes(program, words) if _parent_of(p) not in (None, program.process.pid)
+    ]
+
+
+def _parent_of(process: psutil.Process) -> int | None:
+    """Return the id of the process's parent; None if it has ended meanwhile."""
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None

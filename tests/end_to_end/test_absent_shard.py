@@ -3,7 +3,9 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
+import psutil
 import psycopg
 import pytest
 
@@ -37,7 +39,11 @@ def currency(authority: Authority) -> Iterator[Currency]:
     ("transfers_count", "away_seconds"),
     [
         (300, 2.0),
-        pytest.param(100_000, 600.0, marks=pytest.mark.long(group="absent-shard")),
+        pytest.param(
+            100_000,
+            600.0,
+            marks=[pytest.mark.long(group="absent-shard"), pytest.mark.timeout(2400)],
+        ),
     ],
 )
 def test_transfers_outlive_the_absence_of_their_recipients_shard(
@@ -70,7 +76,8 @@ def test_transfers_outlive_the_absence_of_their_recipients_shard(
         while time.monotonic() < away_until:
             peers.pay(alice, carol, 1)
             for process in processes(authority.programs[HERE], "consume_messages"):
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             peers.pay(carol, alice, 1)
         assert count("waiting_message") == transfers_count
 

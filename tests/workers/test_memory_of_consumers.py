@@ -47,13 +47,15 @@ class Hostile:
         wire.flush()
 
 
+LONG = [pytest.mark.long(group="memory"), pytest.mark.timeout(600)]
+
 HOSTILE = [
     Hostile(12, 16_000_000),
     Hostile(150, 1_000_000),
     Hostile(1500, 10, 100_000),
     Hostile(3000, BODY_BYTES_MAX, 4000),
-    pytest.param(Hostile(150, 16_000_000), marks=pytest.mark.long(group="memory")),
-    pytest.param(Hostile(1000, 1_000_000), marks=pytest.mark.long(group="memory")),
+    pytest.param(Hostile(150, 16_000_000), marks=LONG),
+    pytest.param(Hostile(1000, 1_000_000), marks=LONG),
 ]
 SECONDS_FOR_ALL = 300.0
 """The long ones are some gigabytes, which the broker has to read from disk first."""
