@@ -70,10 +70,14 @@ class Consumer:
         self._consumer_tag = ""
         self._is_waiting_for_room = False
 
-    def start(self) -> None:
-        """Connect and begin to receive; raises `BrokerLost`, also when there is no such queue."""
+    def start(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Connect and begin to receive.
+
+        Raises `BrokerLost`, also when there is no such queue, or when this is not
+        wanted any more.
+        """
         try:
-            self._connection.start()
+            self._connection.start(is_wanted)
         except BrokerLost as lost:
             if not lost.is_not_found:
                 raise

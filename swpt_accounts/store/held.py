@@ -57,12 +57,18 @@ _FREE_TRANSFERS: Final = """
 """
 # A row that several sessions share does not say who they are. Then the oldest
 # transaction that has locked rows of these tables is the likeliest one.
-_HOLDERS: Final = """
+_HOLDERS: Final = r"""
     SELECT DISTINCT ON (a.pid) a.pid, coalesce(a.application_name, ''),
         coalesce(host(a.client_addr), 'a local socket'), coalesce(a.state, 'unknown'),
-        a.xact_start
+        coalesce(a.xact_start, a.backend_start)
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-    WHERE l.granted AND l.pid <> pg_backend_pid() AND (
+    WHERE l.granted AND l.pid <> pg_backend_pid()
+        -- Other processes of this node come and go by themselves.
+        AND NOT (
+            a.application_name LIKE 'consume\_%%'
+            AND a.xact_start > clock_timestamp() - '10s'::interval
+        )
+        AND (
         l.locktype = 'transactionid' AND l.transactionid::text::bigint = ANY(%s::bigint[])
         OR NOT EXISTS (
             SELECT FROM pg_locks AS x
@@ -128,12 +134,10 @@ def _find_held(transaction: Transaction, needs: Needs) -> Held:
 
 
 def holders(transaction: Transaction, lockers: Collection[int]) -> str:
-    """Return in words which sessions hold the locks."""
+    """Return in words which sessions hold the locks; empty when they are only passing by."""
     lockers_array = numbers(lockers)
     rows = transaction.fetch(_HOLDERS, (lockers_array, lockers_array))
-    oldest = sorted(rows, key=lambda row: str(row[4]))[:_HOLDERS_NAMED_MAX]
-    if not oldest:
-        return "a session that has ended meanwhile"
+    oldest = sorted(rows, key=lambda row: row[4])[:_HOLDERS_NAMED_MAX]
     return ", ".join(
         f"server process {pid} ({name or 'no name'}, from {address}, {state}, in a transaction"
         f" since {since:%Y-%m-%d %H:%M:%S})"

@@ -124,6 +124,11 @@ _FAULTS_OF_DATA = (psycopg.DataError, psycopg.IntegrityError)
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 
 
+def may_be_a_messages_fault(error: Exception) -> bool:
+    """Tell whether the database has refused a row for what was to be written there."""
+    return isinstance(error, _FAULTS_OF_DATA)
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Translate a driver's errors; those that a message may be guilty of pass through."""

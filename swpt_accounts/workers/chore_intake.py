@@ -22,11 +22,12 @@ class _Dropped:
 
     is_pending: Final = False
 
-    def __init__(self, settled: Settled) -> None:
+    def __init__(self, settled: Settled, report: StateReport) -> None:
         self._settled = settled
+        self._report = report
 
     def wait(self, received: Received, reason: str) -> None:
-        logger.info("a %s is left to the next scan: %s", received.message_type, reason)
+        self._report.trouble(reason, f"chores are left to the next scan: {reason}", logging.INFO)
         self._settled.accept([received])
 
     def refuse(self, received: Received, reason: str) -> None:
@@ -76,7 +77,7 @@ class ChoreIntake:
                 dropped_count += 1
         if dropped_count:
             self._tell_of_dropped(dropped_count)
-        self._isolation.apply(ours, NO_FACTS, _Dropped(settled), settled)
+        self._isolation.apply(ours, NO_FACTS, _Dropped(settled, self._report), settled)
         return settled
 
     def keep(self, unburied: Sequence[tuple[Delivery, str]]) -> None:

@@ -82,6 +82,8 @@ class Consumption:
         self._broker_backoff = Backoff()
         self._database_backoff = Backoff()
         self._report = StateReport(logger)
+        self._is_paused = False
+        self._give_back_at: float | None = None
 
     def run(self, stopping: Stopping) -> None:
         """Consume until stopping is requested."""
@@ -124,8 +126,10 @@ class Consumption:
 
     def _consume(self, stopping: Stopping) -> None:
         consumer = self._make_consumer()
+        self._is_paused = False
+        self._give_back_at = None
         try:
-            consumer.start()
+            consumer.start(lambda: not stopping.requested)
             self._report.well("broker")
             logger.info("consuming messages from the queue %s", self._queue)
             self._broker_backoff.reset()
@@ -142,6 +146,9 @@ class Consumption:
                 settled = self._settle(deliveries, consumer, stopping)
                 self._gathering.end(len(deliveries))
                 consumer.settle(settled.take_accepted())
+                if len(deliveries) < self._batch_size_max and not self._is_paused:
+                    # Nothing is left here of what was kept while the database was away.
+                    self._give_back_at = None
                 del deliveries, settled  # Or they would stay in memory beside the next batch.
         finally:
             consumer.stop()
@@ -154,23 +161,28 @@ class Consumption:
         When stopping, those that are not settled go back to the queue.
         """
         settled = Settled()
-        give_back_at: float | None = None
         while not stopping.requested:
             try:
                 self._intake.handle(deliveries, settled)
                 self._bury_rejected(settled)
             except (DatabaseUnavailable, TimeUncertain) as trouble:
-                if give_back_at is None:
-                    give_back_at = time.monotonic() + HOLD_SECONDS_MAX
+                if not self._is_paused:
+                    self._is_paused = True
                     consumer.pause()
+                if self._give_back_at is None:
+                    self._give_back_at = time.monotonic() + HOLD_SECONDS_MAX
                 # Raises `BrokerLost` when there is nothing left to wait for.
                 consumer.settle(settled.take_accepted())
-                if time.monotonic() >= give_back_at:
+                if time.monotonic() >= self._give_back_at:
                     raise _GivenBack from trouble
                 self._pause(trouble, stopping)
+            except StoreDefect:
+                consumer.settle(settled.take_accepted())
+                raise
             else:
                 self._note_usable()
-                if give_back_at is not None:
+                if self._is_paused:
+                    self._is_paused = False
                     consumer.resume()
                 break
         return settled

@@ -97,7 +97,7 @@ class DeadLetterOffice:
         if self._stopwatch() < self._rests_until:
             return [False] * len(letters)
         try:
-            outcomes = self._started_publisher().publish(letters, max(0.0, seconds))
+            outcomes = self._started_publisher(seconds).publish(letters, max(0.0, seconds))
         except BrokerLost as error:
             self._rest(str(error))
             self._disconnect()
@@ -123,10 +123,11 @@ class DeadLetterOffice:
                 trouble,
             )
 
-    def _started_publisher(self) -> Publisher:
+    def _started_publisher(self, seconds: float) -> Publisher:
         if self._publisher is None:
             publisher = self._make_publisher()
-            publisher.start()
+            deadline = self._stopwatch() + seconds
+            publisher.start(lambda: self._stopwatch() < deadline)
             self._publisher = publisher
         return self._publisher
 

@@ -72,15 +72,21 @@ class HeldRows:
             self._remember(found, looked_at=needs)
             free, stuck = self._split(received, found)
             account = stuck[0].account_key if stuck else "unknown"
-            self._report.trouble(
-                "locked",
-                f"{len(stuck)} messages wait, and are tried again later: rows that they need are"
-                f" locked by {who}. The first one is a"
-                f" {stuck[0].message_type if stuck else 'message'} for account {account}. If that"
-                " session is forgotten, end it (SELECT pg_terminate_backend(...))",
-            )
+            if who:
+                self._report.trouble(
+                    "locked",
+                    f"{len(stuck)} messages wait, and are tried again later: rows that they need"
+                    f" are locked by {who}. The first one is a"
+                    f" {stuck[0].message_type if stuck else 'message'} for account {account}. If"
+                    " that session is forgotten, end it (SELECT pg_terminate_backend(...))",
+                )
             return free, stuck
         return received, ()
+
+    def oldest_transactions(self) -> str:
+        """Return in words which sessions have had rows locked for longest."""
+        with self._database.transaction() as transaction:
+            return holders(transaction, ()) or "none"
 
     def _remember(self, found: Held, looked_at: Needs) -> None:
         for account in looked_at.accounts.union(found.recipients.values()):

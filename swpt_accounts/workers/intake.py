@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import timedelta
 from typing import Final, Protocol
 
 from swpt_accounts.broker.consumer import Delivery
@@ -85,6 +86,7 @@ class MessageIntake:
         again with the same `settled`: what has been done already is not done twice.
         """
         settled = Settled() if settled is None else settled
+        settled.attempts_count += 1
         written_down = WrittenDown(settled, self._ledger_batch.clock)
         received = decode_all(settled.lacks(deliveries), decode, settled)
         received = self._keep_ours(received, written_down)
@@ -94,6 +96,8 @@ class MessageIntake:
         if open_questions:
             self._ask_and_apply(open_questions, written_down, settled)
         self._isolation.write_down(written_down, settled)
+        if written_down.has_waits and self._waiting_room is not None:
+            self._waiting_room.note_written()
         return settled
 
     def _keep_ours(self, received: list[Received], written_down: WrittenDown) -> list[Received]:
@@ -131,7 +135,7 @@ class MessageIntake:
         when this process, or another one, has died before its ack.
         """
         room = self._waiting_room
-        may_wait = room is None or room.is_occupied
+        may_wait = room is None or room.is_occupied or settled.attempts_count > 1
         keys = {
             r.as_waiting().key: r
             for r in received
@@ -162,7 +166,11 @@ class MessageIntake:
                 command = decode_waiting(message)
             except Malformed as malformed:
                 # A later version has written it, or an earlier one that knew less.
-                logger.error("a message that has waited cannot be read any more: %s", malformed)
+                self._report.trouble(
+                    "unreadable",
+                    f"a message that has waited cannot be read any more: {malformed}",
+                    logging.ERROR,
+                )
                 written_down.park_unread(message, str(malformed))
                 continue
             received = Received(command, waited=message)
@@ -170,7 +178,7 @@ class MessageIntake:
                 due.append(received)
             else:
                 # A split has left it here. The sibling has it, too.
-                written_down.wait(received, _NOT_OURS)
+                written_down.put_off(received, _NOT_OURS, _NOT_OURS_PAUSE)
         return due
 
     def _apply_what_is_clear(
@@ -211,7 +219,9 @@ class MessageIntake:
             if account is None:
                 answered.append(r)
             elif isinstance(r.command, ConfigureAccount):
-                written_down.wait_too(r, _NO_CURRENCY, sharding_hash(*account))
+                # One that is going to be rejected need not be rejected again.
+                if not r.command.config_data:
+                    written_down.wait_too(r, _NO_CURRENCY, sharding_hash(*account))
                 answered.append(r)
             else:
                 written_down.wait(r, _NO_RECIPIENT, sharding_hash(*account))
@@ -272,4 +282,5 @@ def _asks_about(
 
 _NO_RECIPIENT: Final = "the shard of the recipient gives no answer"
 _NOT_OURS: Final = "it is another shard's"
+_NOT_OURS_PAUSE: Final = timedelta(hours=6)
 _NO_CURRENCY: Final = "the shard of the currency's root account gives no answer"

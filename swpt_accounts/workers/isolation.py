@@ -8,20 +8,30 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
-from swpt_accounts.ledger.facts import Facts
+from swpt_accounts.ledger.facts import NO_FACTS, Facts
 from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.needs import Needs
 from swpt_accounts.store.clock import TimeUncertain
-from swpt_accounts.store.transaction import Blocked, Conflict, DatabaseUnavailable, StoreDefect
+from swpt_accounts.store.transaction import (
+    Blocked,
+    Conflict,
+    DatabaseUnavailable,
+    StoreDefect,
+    may_be_a_messages_fault,
+)
 from swpt_accounts.store.waiting import WaitingKey
 from swpt_accounts.workers.held_rows import HeldRows
 from swpt_accounts.workers.ledger_batch import Aside, LedgerBatch, TakenByOthers
 from swpt_accounts.workers.settled import Received, Settled
+from swpt_accounts.workers.states import StateReport
 
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_ROW_MAX: Final = 10
-"""So many commands one after the other that would unbalance the books, and it is our own defect."""
+"""So many commands that fail one after the other, and nobody is to blame for it but ourselves."""
+
+WAITS_IN_VAIN_MAX: Final = 12
+"""So often a lock that cannot be found is waited for: enough to find one message by halving."""
 
 _NAMED_MAX: Final = 5
 
@@ -37,10 +47,10 @@ class Fallback(Protocol):
         """The message is to be tried again later."""
 
     def fail(self, received: Received, reason: str) -> None:
-        """The message alone would unbalance the books."""
+        """The message fails alone, by a defect of this program."""
 
     def refuse(self, received: Received, reason: str) -> None:
-        """The message alone cannot be applied."""
+        """The message alone is refused by the database."""
 
     def aside(self, applied: Sequence[Received]) -> Aside:
         """Return what the transaction that applies some messages has to write."""
@@ -60,6 +70,8 @@ class Isolation:
         self._held_rows = HeldRows(ledger_batch.database, self._needs_of)
         self._failures_in_row = 0
         self._blamed_count = 0
+        self._waits_in_vain = 0
+        self._report = StateReport(logger)
 
     def apply(
         self, received: Sequence[Received], facts: Facts, fallback: Fallback, settled: Settled
@@ -71,6 +83,7 @@ class Isolation:
         """
         if not received:
             return
+        self._waits_in_vain = 0
         tried, stuck = self._held_rows.split_known(received)
         for r in stuck:
             fallback.wait(r, _LOCKED)
@@ -79,7 +92,7 @@ class Isolation:
     def write_down(self, fallback: Fallback, settled: Settled) -> None:
         """Write what is not in the database yet. Raises what `apply` raises."""
         if fallback.is_pending:
-            self._apply((), Facts(), fallback, settled)
+            self._apply((), NO_FACTS, fallback, settled)
 
     def _needs_of(self, received: Sequence[Received]) -> Needs:
         return self._ledger_batch.needs_of([r.command for r in received])
@@ -99,10 +112,16 @@ class Isolation:
             fallback.forget(error.keys)
             ours = [r for r in received if r.waited is None or r.waited.key not in error.keys]
             self._apply(ours, facts, fallback, settled)
-        elif isinstance(error, Blocked):
-            self._apply_what_is_free(received, facts, fallback, settled, error)
+        elif not received:
+            # Nothing but writing down has failed, which is nobody's fault in particular.
+            raise DatabaseUnavailable(f"messages cannot be written down: {error}") from error
         else:
-            self._isolate(received, facts, fallback, settled, error)
+            # Whatever has failed, it must not be blamed on those who come along.
+            self.write_down(fallback, settled)
+            if isinstance(error, Blocked):
+                self._apply_what_is_free(received, facts, fallback, settled, error)
+            else:
+                self._isolate(received, facts, fallback, settled, error)
 
     def _attempt(
         self, received: Sequence[Received], facts: Facts, fallback: Fallback
@@ -114,8 +133,13 @@ class Isolation:
             self._ledger_batch.apply(commands, needs, facts, fallback.aside(received))
         except Blocked as error:
             return error
-        except (DatabaseUnavailable, TimeUncertain, StoreDefect):
+        except (DatabaseUnavailable, TimeUncertain):
+            self._failures_in_row = 0  # They are going to be tried again.
             raise
+        except StoreDefect:
+            raise
+        except (MemoryError, OSError) as error:
+            raise DatabaseUnavailable(f"this machine lacks something: {error!r}") from error
         except Exception as error:  # noqa: BLE001 - it is found out whose fault that is
             return error
         return None
@@ -129,13 +153,19 @@ class Isolation:
         error: Blocked,
     ) -> None:
         free, stuck = self._held_rows.split_blocked(received)
-        if not stuck:
-            # It was free again when somebody looked, or is a row that cannot be seen yet.
-            self._isolate(received, facts, fallback, settled, Conflict(str(error)))
+        if stuck:
+            for r in stuck:
+                fallback.wait(r, _LOCKED)
+            self._apply(free, facts, fallback, settled)
             return
-        for r in stuck:
-            fallback.wait(r, _LOCKED)
-        self._apply(free, facts, fallback, settled)
+        # It was free again when somebody looked; or it is no row that could be seen.
+        self._waits_in_vain += 1
+        if self._waits_in_vain > WAITS_IN_VAIN_MAX:
+            raise DatabaseUnavailable(
+                f"somebody keeps locks that cannot be found: {error}. The oldest transactions:"
+                f" {self._held_rows.oldest_transactions()}"
+            ) from error
+        self._isolate(received, facts, fallback, settled, Conflict(str(error)))
 
     def _isolate(
         self,
@@ -145,9 +175,6 @@ class Isolation:
         settled: Settled,
         error: Exception,
     ) -> None:
-        if not received:
-            # Nothing but writing down has failed, which is nobody's fault in particular.
-            raise DatabaseUnavailable(f"messages cannot be written down: {error}") from error
         if len(received) == 1:
             self._blame(received[0], fallback, error)
             return
@@ -166,25 +193,32 @@ class Isolation:
 
     def _blame(self, received: Received, fallback: Fallback, error: Exception) -> None:
         """Decide what becomes of a message that fails alone."""
+        what = f"a {received.message_type} for account {received.account_key}"
         if isinstance(error, Conflict):
             fallback.wait(received, _IN_CONFLICT)
+            self._report.trouble(
+                "conflict",
+                f"{what} waits, since other transactions keep getting in its way ({error}). The"
+                f" oldest ones: {self._held_rows.oldest_transactions()}",
+            )
             return
         self._blamed_count += 1
-        what = f"a {received.message_type} for account {received.account_key}"
         reason = f"it could not be applied: {type(error).__name__}: {error}"
-        if not isinstance(error, BooksDoNotBalance):
-            logger.error("%s cannot be applied, and steps aside", what, exc_info=error)
+        if may_be_a_messages_fault(error):
+            self._report.trouble(
+                ("refused", type(error)), f"{what} cannot be applied: {error}", logging.ERROR
+            )
             fallback.refuse(received, reason)
             return
         self._failures_in_row += 1
         if self._failures_in_row >= FAILURES_IN_ROW_MAX:
             raise StoreDefect(
-                f"{self._failures_in_row} commands in a row would have unbalanced the books; the"
-                f" last one was {what}: {error}"
+                f"{self._failures_in_row} commands in a row have failed; the last one was {what}:"
+                f" {error!r}"
             ) from error
         logger.error(
-            "%s would unbalance the books, and is left to an operator (`swpt_accounts"
-            " parked_messages`)",
+            "%s cannot be applied, by a defect of this program: it steps aside, and is left to an"
+            " operator (`swpt_accounts parked_messages`)",
             what,
             exc_info=error,
         )

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 SENT_ON_PER_SECOND: Final = 100
 """Wrong bindings must not make messages go round and round at full speed."""
 
+STOPPED_SECONDS: Final = 5.0
+"""So often it is looked whether messages may be sent on again."""
+
 BURIED_AT_ONCE: Final = 100
 BURY_SECONDS: Final = 30.0
 """So often the stream of dead letters is given what it did not take before."""
@@ -47,6 +50,7 @@ class Parking:
         self._report = StateReport(logger, seconds)
         self._next_sending = seconds()
         self._next_burial = seconds()
+        self._sent_count = 0
 
     def keep(self, unburied: Sequence[tuple[Delivery, str]]) -> None:
         """Park what the stream of dead letters would not take. Raises `DatabaseUnavailable`."""
@@ -68,10 +72,13 @@ class Parking:
     def _send_on(self) -> None:
         with self._database.transaction() as transaction:
             if parked.exists(transaction, Kind.CAME_BACK):
+                counts = parked.count_by_kind(transaction)
+                self._next_sending = self._seconds() + STOPPED_SECONDS
                 self._report.trouble(
                     Kind.CAME_BACK,
-                    "messages of other shards that were sent on have come back: none is sent on"
-                    " until an operator has seen to them (`swpt_accounts parked_messages`)",
+                    f"{counts[Kind.CAME_BACK]} messages of other shards were sent on and have come"
+                    f" back, and {counts.get(Kind.MISROUTED, 0)} more wait: none is sent on until"
+                    " an operator has seen to them (`swpt_accounts parked_messages`)",
                     logging.ERROR,
                 )
                 return
@@ -79,6 +86,14 @@ class Parking:
             messages = parked.take_kind(transaction, Kind.MISROUTED, SENT_ON_PER_SECOND)
             outbox.append(transaction, map(as_outgoing, messages), self._clock())
             parked.delete(transaction, [message.id for message in messages])
+        self._sent_count += len(messages)
+        if messages:
+            self._report.trouble(
+                "sent on",
+                f"{self._sent_count} messages of other shards were sent on by this process: some"
+                " binding is wrong",
+                logging.ERROR,
+            )
 
     def _bury(self) -> None:
         with self._database.transaction() as transaction:

@@ -53,6 +53,8 @@ class Settled(msgspec.Struct):
 
     accepted: list[Delivery] = []
     rejected: list[tuple[Delivery, str]] = []
+    attempts_count: int = 0
+    """How often it was tried to handle the batch."""
     _acked_tags: set[int] = set()
 
     def lacks(self, deliveries: Sequence[Delivery]) -> list[Delivery]:

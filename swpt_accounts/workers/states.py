@@ -14,6 +14,9 @@ REMINDER_SECONDS: Final = 60.0
 BEGINNINGS_MAX: Final = 3
 """Trouble that comes and goes is told so often in `REMINDER_SECONDS`."""
 
+FORGOTTEN_SECONDS: Final = 600.0
+"""Trouble that was not met again for so long is over, though nobody has said so."""
+
 _REMEMBERED_MAX: Final = 10_000
 
 
@@ -22,6 +25,7 @@ class _State:
 
     def __init__(self, since: float) -> None:
         self.since = since
+        self.met_at = since
         self.text = ""
         self.told_at: float | None = None
 
@@ -46,6 +50,9 @@ class StateReport:
         """
         now = self._clock()
         state = self._states.setdefault(key, _State(now))
+        if now - state.met_at > FORGOTTEN_SECONDS:
+            state = self._states[key] = _State(now)
+        state.met_at = now
         state.text = text
         if state.told_at is None:
             if self._may_tell_beginning(key, now):

@@ -50,6 +50,7 @@ class WaitingRoom:
         self._next_look = seconds()
         self._is_claimed = False
         self._is_occupied = True
+        self._last_taken: list[WaitingMessage] = []
 
     @property
     def is_due(self) -> bool:
@@ -60,6 +61,10 @@ class WaitingRoom:
     def is_occupied(self) -> bool:
         """Tell whether any message waited, whoever takes it, when this process last looked."""
         return self._is_occupied
+
+    def note_written(self) -> None:
+        """Take note that this process has written messages down."""
+        self._is_occupied = True
 
     @property
     def is_claimed(self) -> bool:
@@ -78,7 +83,8 @@ class WaitingRoom:
             groups = waiting.awaited_groups(transaction, bits)
             answering = [group for group in groups if not self._silence.is_silent(group)]
             messages = waiting.take(transaction, answering, bits, TAKEN_MAX, self._clock())
-        if len(messages) >= TAKEN_MAX:
+        if len(messages) >= TAKEN_MAX and messages != self._last_taken:
             # There may be more, and the next batch need not wait for them.
             self._next_look = self._seconds()
+        self._last_taken = messages
         return messages

@@ -43,15 +43,26 @@ class WrittenDown:
         self._clock = clock
         self._waits: list[tuple[Received, Wait]] = []
         self._parked: list[_Parking] = []
+        self._waiting_again: set[WaitingKey] = set()
 
     @property
     def is_pending(self) -> bool:
         """Tell whether something is not in the database yet."""
         return bool(self._waits or self._parked)
 
+    @property
+    def has_waits(self) -> bool:
+        """Tell whether any message waits, in the database already or not yet."""
+        return bool(self._waits or self._waiting_again)
+
     def wait(self, received: Received, reason: str, awaited_hash: int | None = None) -> None:
         """Have the message tried again later; with a hash, when that account's shard answers."""
         self._waits.append((received, self._wait(received, reason, awaited_hash)))
+
+    def put_off(self, received: Received, reason: str, pause: timedelta) -> None:
+        """Have the message looked at again only after a long while."""
+        wait = Wait(received.as_waiting(), reason, None, self._clock() + pause)
+        self._waits.append((received, wait))
 
     def wait_too(self, received: Received, reason: str, awaited_hash: int | None = None) -> None:
         """Have the message tried again later, although it is applied now."""
@@ -85,7 +96,7 @@ class WrittenDown:
         taken = [r.waited.key for r in applied if r.waited is not None]
         taken += [p.waited.key for p in self._parked if p.waited is not None]
         # A command may be applied now and wait for more: then its message is put back.
-        again = {wait.message.key for _, wait in self._waits}
+        again = self._waiting_again.union(wait.message.key for _, wait in self._waits)
         return Aside(
             [key for key in taken if key not in again],
             [wait for _, wait in self._waits],
@@ -95,6 +106,7 @@ class WrittenDown:
     def written(self) -> None:
         """Take note that all of it is in the database."""
         self._settled.accept(r for r, _ in self._waits)
+        self._waiting_again.update(wait.message.key for _, wait in self._waits)
         self._settled.accepted += [p.delivery for p in self._parked if p.delivery is not None]
         self._waits.clear()
         self._parked.clear()

@@ -211,6 +211,8 @@ def test_every_table_has_an_owner_that_is_known() -> None:
         for column in table.info["owner"] or ():
             assert isinstance(table.columns[column].type, sa.BigInteger)
             assert not table.columns[column].nullable
+        if table.info["unless"] is not None:
+            assert isinstance(table.columns[table.info["unless"]].type, sa.Boolean)
 
 
 @pytest.mark.parametrize("table", TABLES)

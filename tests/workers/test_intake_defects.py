@@ -1,4 +1,4 @@
-"""Books that would not balance: nothing of it is written, and nobody else pays for it."""
+"""Defects of our own: nothing of it is written, nobody else pays for it, and nobody is blamed."""
 
 import logging
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from swpt_accounts.ledger.working_set import WorkingSet
 from swpt_accounts.store.transaction import StoreDefect
 from swpt_accounts.workers.intake import MessageIntake
 from swpt_accounts.workers.isolation import FAILURES_IN_ROW_MAX
+from swpt_accounts.workers.settled import Settled
 from tests.factories import configure_account, finalize_transfer, prepared_transfer
 from tests.workers.deliveries import deliveries, tags
 
@@ -67,7 +68,7 @@ def test_a_command_that_alone_unbalances_the_books_is_left_to_an_operator(
     assert "BooksDoNotBalance" in reason
     [record] = caplog.records
     assert record.levelno == logging.ERROR
-    assert "would unbalance the books" in record.getMessage()
+    assert "cannot be applied, by a defect of this program" in record.getMessage()
 
 
 def test_ten_in_a_row_are_our_own_defect_and_nothing_more_is_taken(
@@ -79,6 +80,25 @@ def test_ten_in_a_row_are_our_own_defect_and_nothing_more_is_taken(
         intake.handle(deliveries(forgers))
 
     assert read("SELECT * FROM account") == before
+
+
+def test_any_failure_counts_and_what_was_done_before_is_not_done_again(
+    intake: MessageIntake, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: FinalizeTransfer, *_rest: Any) -> None:
+        raise KeyError(command.transfer_id)
+
+    monkeypatch.setitem(batch._RULES, FinalizeTransfer, fail)
+    good = [configure_account(creditor_id=n) for n in range(1, 17)]
+    bad = [finalize_transfer(prepared_transfer(creditor_id=n)) for n in range(1, 17)]
+    settled = Settled()
+
+    with pytest.raises(StoreDefect, match="commands in a row have failed"):
+        intake.handle(deliveries([*good, *bad]), settled)
+
+    assert tags(settled.accepted) == list(range(1, 17))
+    assert settled.rejected == []
+    assert read("SELECT count(*) FROM account") == [(16,)]
 
 
 def test_failures_with_successes_between_them_are_not_in_a_row(

@@ -14,6 +14,7 @@ from swpt_accounts.workers.chore_intake import ChoreIntake
 from swpt_accounts.workers.held_rows import HeldRows
 from swpt_accounts.workers.intake import MessageIntake
 from swpt_accounts.workers.ledger_batch import LedgerBatch
+from swpt_accounts.workers.settled import Settled
 from tests.factories import (
     DEBTOR_ID,
     SENDER_ID,
@@ -164,6 +165,37 @@ def test_what_only_an_uncommitted_row_stands_in_the_way_of_waits_alone(
     assert principals(shard) == {FREE: 1}
     rows = shard.execute("SELECT creditor_id, reason FROM waiting_message").fetchall()
     assert rows == [(HELD, "other transactions keep getting in its way")]
+
+
+def test_locks_that_cannot_be_found_are_not_waited_for_without_end(
+    intake: MessageIntake, shard: psycopg.Connection, somebody: psycopg.Connection
+) -> None:
+    """Each attempt waits for a second, and a batch of many would be halved for minutes."""
+    somebody.execute("LOCK TABLE journal IN SHARE MODE")
+    batch = deliveries(credited(1000 + n, n) for n in range(200))
+    settled = Settled()
+
+    with pytest.raises(DatabaseUnavailable, match="locks that cannot be found"):
+        intake.handle(batch, settled)
+
+    assert settled.accepted == settled.rejected == []
+    somebody.rollback()
+    assert tags(intake.handle(batch, settled).accepted) == tags(batch)
+    assert shard.execute("SELECT FROM waiting_message").fetchall() == []
+
+
+def test_messages_that_cannot_be_written_down_do_not_fail_the_others(
+    intake: MessageIntake, shard: psycopg.Connection, somebody: psycopg.Connection
+) -> None:
+    intake.handle(deliveries([configure_account(creditor_id=HELD)]))
+    somebody.execute(LOCK_ACCOUNT)
+    somebody.execute("LOCK TABLE waiting_message IN SHARE MODE")
+
+    with pytest.raises(DatabaseUnavailable, match="cannot be written down"):
+        intake.handle(deliveries([credited(HELD, 1), credited(FREE, 2)]))
+
+    somebody.rollback()
+    assert principals(shard) == {HELD: 0}
 
 
 def test_a_locked_table_is_the_servers_trouble_and_nobody_is_blamed(

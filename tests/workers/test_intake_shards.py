@@ -447,6 +447,32 @@ def test_a_new_account_gets_what_is_known_of_its_currency_in_another_shard(
     assert (update["interest_rate"], update["debtor_info_iri"]) == (rate, iri)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_account_that_waits_for_its_currency_goes_on_waiting_when_its_batch_is_halved(
+    make_intake: MakeIntake,
+    make_client: MakeClient,
+    closed_port_url: str,
+    shard: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    place: int,
+) -> None:
+    monkeypatch.setattr(waiting_room, "LOOK_SECONDS", 0.0)
+    debtor_id = currency(is_local=False)
+    ours = [n for n in range(1000, 10_000) if REALM.contains(debtor_id, n)][:2]
+    intake = make_intake(routing_key=OURS, answers=make_client(closed_port_url), takes_waiting=True)
+    batch = [configure_account(debtor_id=debtor_id, creditor_id=n) for n in ours]
+    intake.handle(deliveries(batch))
+    assert len(waiting(shard)) == 2
+
+    refused = configure_account(debtor_id=debtor_id, creditor_id=LOCAL[0], negligible_amount=7.0)
+    shard.execute("ALTER TABLE account ADD CONSTRAINT refused CHECK (negligible_amount <> 7)")
+    again = [*batch, *batch]
+    again.insert(place, refused)
+    intake.handle(deliveries(again))
+
+    assert len([row for row in waiting(shard) if row[1] == 2]) == 2
+
+
 def test_money_for_another_realm_leaves_with_a_message_and_an_id_of_its_own(
     make_intake: MakeIntake, make_client: MakeClient, shard: psycopg.Connection
 ) -> None:

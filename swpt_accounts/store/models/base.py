@@ -25,17 +25,18 @@ SHORT_LIVED_ROWS = {
 # What a split does with the rows of a table, declared in the `info` of its model.
 
 
-def owned_by(*columns: str) -> dict[str, object]:
+def owned_by(*columns: str, unless: str | None = None) -> dict[str, object]:
     """Return the mark of a table whose rows belong to the account that these columns name.
 
-    After a split, the row stays with the shard that keeps the account.
+    After a split, the row stays with the shard that keeps the account. Rows in
+    which the column `unless` is true belong to nobody, and both shards keep them.
     """
-    return {"owner": columns}
+    return {"owner": columns, "unless": unless}
 
 
 def kept_by_all() -> dict[str, object]:
     """Return the mark of a table whose rows belong to no account: both shards keep them."""
-    return {"owner": None}
+    return {"owner": None, "unless": None}
 
 
 # Marks a column that only the version before this one reads and writes. It is

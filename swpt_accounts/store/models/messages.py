@@ -44,7 +44,7 @@ class OutboxRow(db.Model):  # type: ignore[name-defined,misc]
 
     __table_args__: tuple[Any, ...] = (
         {
-            "info": owned_by("debtor_id", "origin_creditor_id"),
+            "info": owned_by("debtor_id", "origin_creditor_id", unless="is_forwarded"),
             "comment": "Messages written in the transactions that caused them, and deleted when"
             " the broker has confirmed them.",
             "postgresql_with": SHORT_LIVED_ROWS,
@@ -96,7 +96,7 @@ class UndeliveredMessageRow(db.Model):  # type: ignore[name-defined,misc]
             "undelivered_message_destination_idx", "lane", "destination", "attempts_count", "id"
         ),
         {
-            "info": owned_by("debtor_id", "origin_creditor_id"),
+            "info": owned_by("debtor_id", "origin_creditor_id", unless="is_forwarded"),
             "comment": "Messages whose destinations take nothing (there is no queue, or it is full,"
             " or without a majority), kept out of the others' way until they do.",
         },
