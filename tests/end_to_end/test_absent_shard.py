@@ -84,12 +84,19 @@ def test_transfers_outlive_the_absence_of_their_recipients_shard(
         authority.proxy.is_out_of_order = False
         eventually("nothing waits", lambda: count("waiting_message") == 0, seconds=600)
         eventually("all is sent", lambda: count("outbox") == 0, seconds=600)
+        prepared = session.execute("SELECT coordinator_request_id FROM prepared_transfer")
+        assert sorted(row[0] for row in prepared) == sorted(asked)
 
-    answers = answers_by_request(peers.hear_all())
+    answers = answers_by_request(peers.hear_until("all", lambda heard: all_of(heard, asked)))
     for request_id in asked:
         [transfer_id] = {answer.get("transfer_id") for answer in answers[request_id]}
         assert transfer_id is not None, answers[request_id]
     assert peers.dead_letters(authority.shards[HERE].queue) == []
+
+
+def all_of(heard: list[Received], asked: list[int]) -> list[Received]:
+    """Return what was heard, as soon as it can be all the answers."""
+    return heard if len(heard) > len(asked) else []
 
 
 def answers_by_request(heard: list[Received]) -> dict[int, list[Document]]:

@@ -96,9 +96,13 @@ def test_any_failure_counts_and_what_was_done_before_is_not_done_again(
     with pytest.raises(StoreDefect, match="commands in a row have failed"):
         intake.handle(deliveries([*good, *bad]), settled)
 
-    assert tags(settled.accepted) == list(range(1, 17))
+    parked_count = FAILURES_IN_ROW_MAX - 1
+    assert tags(settled.accepted) == list(range(1, 17 + parked_count))
     assert settled.rejected == []
     assert read("SELECT count(*) FROM account") == [(16,)]
+    assert read("SELECT kind, count(*) FROM parked_message GROUP BY 1") == [
+        ("failed", parked_count)
+    ]
 
 
 def test_failures_with_successes_between_them_are_not_in_a_row(

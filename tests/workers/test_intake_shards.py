@@ -274,6 +274,7 @@ def test_a_second_copy_of_a_transfer_that_waits_is_not_applied(
     request = prepare_transfer(creditor_id=sender, recipient=account_id(FOREIGN[0]))
     first = make_intake(routing_key=OURS)
     first.handle(deliveries([configure_account(creditor_id=sender)]))
+    shard.execute("DELETE FROM waiting_message")
     first.handle(deliveries([request]))
     assert len(waiting(shard)) == 1
     other = prepare_transfer(creditor_id=sender, coordinator_request_id=77, recipient="0")
