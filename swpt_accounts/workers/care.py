@@ -138,26 +138,32 @@ class Care:
             raise lost
 
     def _learn_who_is_to_blame(self, trial: Trial, outcomes: list[Outcome], now: float) -> None:
-        """What is taken over a fresh connection was the channel's fault, which is then replaced."""
+        """What is taken over a fresh connection was the channel's fault, which is then replaced.
+
+        It is replaced as well when a message was not taken for its own sake: the
+        others of its destination, which wait for the answer, have to be sent again.
+        """
         if trial.asker is not self:
             return  # The channel was replaced meanwhile.
         is_silent = trial.question is Question.WHO_IS_SILENT
         still_under_way = {entry.row.id for entry in self._pipeline.under_way()}
         to_blame: list[Destination] = []
-        is_channel_to_blame = False
+        is_anew = False
         for (row, destination), outcome in zip(trial.cases, outcomes, strict=True):
             destination.is_suspected = False
             if is_silent and row.id not in still_under_way:
                 continue  # It was confirmed meanwhile.
-            is_channel_to_blame |= is_silent or outcome.verdict is Verdict.CONFIRMED
+            is_anew |= is_silent
             if outcome.verdict is Verdict.CONFIRMED:
                 destination.trust(now)
                 self._pipeline.delete([row])
+                is_anew = True
             else:
                 self._blame(destination, row, outcome)
                 to_blame.append(destination)
+                is_anew |= not destination.is_sick
         self._pipeline.put_away(with_under_way=to_blame if is_silent else ())
-        if is_channel_to_blame:
+        if is_anew:
             raise StartAnew("the channel does not work, or not with all destinations")
 
     def _learn_who_closes(self, trial: Trial, outcomes: list[Outcome]) -> None:

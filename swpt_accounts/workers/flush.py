@@ -11,6 +11,7 @@ import psycopg
 
 from swpt_accounts.broker.blame import Blame, blame_for
 from swpt_accounts.broker.connection import BrokerLost
+from swpt_accounts.broker.proof import start_proved
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.protocol.outgoing import lanes_of
 from swpt_accounts.store import outbox
@@ -116,11 +117,11 @@ class Flusher:
         stopping.wait(pause)
 
     def _flush(self, stopping: Stopping) -> None:
-        publisher = self._make_publisher()
+        publisher = start_proved(
+            self._make_publisher, PROOF_SECONDS, lambda: not stopping.requested
+        )
         is_orderly = False
         try:
-            publisher.start(lambda: not stopping.requested)
-            publisher.prove(PROOF_SECONDS, lambda: not stopping.requested)
             with connect(
                 self._postgres_url,
                 application_name="flush",
