@@ -186,7 +186,7 @@ class Care:
             if blame.is_for_all:
                 self._destinations.fall_sick(row.message.exchange, outcome.reason)
             elif blame.routing_key is not None:
-                destination.fall_sick(outcome.reason)
+                destination.fall_sick(outcome.reason, is_expelled=True)
         else:
             destination.fall_sick(outcome.reason)
         self._pipeline.let_go(row.id)
@@ -238,7 +238,8 @@ class Care:
         elif taken[0]:
             self._send_what_was_set_aside(destination, Drain.UNTRIED, now)
         elif destination.is_sick or len(taken) > 1:
-            destination.fall_sick(outcomes[0].reason)
+            is_expelled = outcomes[0].verdict is Verdict.EXPELLED
+            destination.fall_sick(outcomes[0].reason, is_expelled=is_expelled)
         else:
             destination.recover(Drain.NOTHING, now)  # Others are taken, this one is not.
 

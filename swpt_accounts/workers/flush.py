@@ -216,7 +216,7 @@ class Flusher:
             for entry in under_way:
                 message = entry.row.message
                 if blame.names(message.exchange, message.routing_key):
-                    entry.destination.fall_sick(blame.reason)
+                    entry.destination.fall_sick(blame.reason, is_expelled=True)
                     set_aside.add(entry.row, entry.destination, blame.reason, is_tried=True)
             set_aside.flush()
         elif under_way:
