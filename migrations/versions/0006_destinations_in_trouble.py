@@ -5,9 +5,13 @@ is tried from time to time. When that is taken, all others of the destination
 follow at full speed. So they have to be found by their destination, whichever
 flusher has the lane. A flusher of the version before leaves the column empty.
 
+The index is made while messages are set aside and sent; a half-made one that an
+interrupted attempt has left behind is removed first.
+
 Number: 0006, after 0005
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
@@ -16,7 +20,7 @@ branch_labels = None
 depends_on = None
 
 INDEX = """
-CREATE INDEX undelivered_message_destination_idx ON undelivered_message
+CREATE INDEX CONCURRENTLY undelivered_message_destination_idx ON undelivered_message
 (lane, destination, attempts_count, id)
 """
 
@@ -35,11 +39,17 @@ COLUMN_COMMENTS = {
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE undelivered_message ADD COLUMN destination text")
-    op.execute(INDEX)
+    # An interrupted attempt leaves the column behind, too.
+    op.execute("ALTER TABLE undelivered_message ADD COLUMN IF NOT EXISTS destination text")
     op.execute(f"COMMENT ON TABLE undelivered_message IS {literal(TABLE_COMMENT)}")
     for column, comment in COLUMN_COMMENTS.items():
         op.execute(f"COMMENT ON COLUMN undelivered_message.{column} IS {literal(comment)}")
+    with op.get_context().autocommit_block():
+        timeout = op.get_bind().scalar(sa.text("SHOW statement_timeout"))
+        op.execute("SET statement_timeout = 0")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS undelivered_message_destination_idx")
+        op.execute(INDEX)
+        op.execute(f"SET statement_timeout = '{timeout}'")
 
 
 def literal(text: str) -> str:

@@ -10,6 +10,9 @@ from swpt_accounts.broker.lost import BrokerLost, describe
 _EXCHANGE: Final = re.compile(r"exchange '([^']*)' in vhost")
 _TOPIC: Final = re.compile(r"topic '([^']*)' in exchange")
 
+DEFAULT_EXCHANGE: Final = "amq.default"
+"""As the broker names it in its words; to publish there, the name is left empty."""
+
 _FORCED: Final = 320
 """An operator, or a broker that shuts down, closes all connections with this code."""
 

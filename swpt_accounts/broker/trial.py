@@ -2,17 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from swpt_accounts.broker.blame import Blame, blame_for
 from swpt_accounts.broker.confirms import Outcome, Verdict
 from swpt_accounts.broker.lost import BrokerLost
 from swpt_accounts.broker.message import Message
-from swpt_accounts.broker.publisher import Outcomes, Publisher
-
-MakePublisher = Callable[[], Publisher]
-IsWanted = Callable[[], bool]
+from swpt_accounts.broker.proof import IsWanted, MakePublisher, start_proved
+from swpt_accounts.broker.publisher import Outcomes
 
 ANSWER_SECONDS: Final = 3.0
 """So long the broker may take to say what becomes of a message, and as long to prove itself."""
@@ -56,7 +54,7 @@ def try_out(
             middle = len(left) // 2
             groups += left[:middle], left[middle:]
     if any(outcome.verdict is Verdict.UNCONFIRMED for outcome in outcomes.values()):
-        _started(make_publisher, is_wanted).stop()
+        start_proved(make_publisher, ANSWER_SECONDS, is_wanted).stop()
     return [outcomes[index] for index in range(len(messages))]
 
 
@@ -68,7 +66,7 @@ def _try_group(
     is_wanted: IsWanted,
 ) -> Blame | None:
     """Add the outcomes of a group's messages, all of them unless the broker finds fault."""
-    publisher = _started(make_publisher, is_wanted)
+    publisher = start_proved(make_publisher, ANSWER_SECONDS, is_wanted)
     told = Outcomes(publisher)
     deadline = time.monotonic() + ANSWER_SECONDS
     try:
@@ -92,15 +90,3 @@ def _try_group(
     for index in group:
         outcomes.setdefault(index, silence)
     return None
-
-
-def _started(make_publisher: MakePublisher, is_wanted: IsWanted) -> Publisher:
-    """Return a publisher on a fresh connection, whose broker has proved that it works."""
-    publisher = make_publisher()
-    try:
-        publisher.start(is_wanted)
-        publisher.prove(ANSWER_SECONDS, is_wanted)
-    except BrokerLost:
-        publisher.drop("the broker does not work")
-        raise
-    return publisher

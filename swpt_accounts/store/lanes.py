@@ -49,22 +49,24 @@ class Lanes:
     def rebalance(self, finish: Callable[[], object] = lambda: None) -> None:
         """Give up what exceeds a fair share of each group, claim what is free up to that share.
 
-        Before lanes are given up, `finish` is called: nothing of them may be under way.
+        Before lanes are given up, `finish` is called once: nothing of them may be under way.
         """
         present: dict[int, int] = dict(
             self._connection.execute(_COUNT_PRESENT, (_PRESENCE_LOCKS,)).fetchall()
         )
-        for start, group in self._groups.items():
-            held = self._held[start]
-            share = -(-len(group) // max(1, present.get(start, 1)))
-            surplus, self._held[start] = held[share:], held[:share]
-            if surplus:
-                finish()
-                self._connection.execute(_RELEASE, (_LANE_LOCKS, surplus))
-            wanted = share - len(held)
-            for lane in group if wanted > 0 else ():
-                if len(self._held[start]) == share:
+        shares = {
+            start: -(-len(group) // max(1, present.get(start, 1)))
+            for start, group in self._groups.items()
+        }
+        surplus = [lane for start, share in shares.items() for lane in self._held[start][share:]]
+        if surplus:
+            finish()
+            self._connection.execute(_RELEASE, (_LANE_LOCKS, surplus))
+        for start, share in shares.items():
+            held = self._held[start] = self._held[start][:share]
+            for lane in self._groups[start]:
+                if len(held) == share:
                     break
                 if lane not in held:
                     rows = self._connection.execute(_CLAIM, ([lane], _LANE_LOCKS))
-                    self._held[start].extend(row[0] for row in rows)
+                    held.extend(row[0] for row in rows)

@@ -1,5 +1,6 @@
 """Messages set aside: by destination, until the destination takes messages again."""
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +15,7 @@ ATTEMPTS_OF_UNTRIED: Final = 1
 
 _ATTEMPTS_MAX: Final = 2_147_483_647
 _NAMED_AT_ONCE: Final = 1000
+_NAMING_SECONDS: Final = 1.0
 
 _NEXT_ATTEMPT: Final = timedelta(minutes=5)
 """Keeps flushers of the version before, which try by time, from trying too often."""
@@ -22,11 +24,22 @@ _COLUMN_LIST: Final = ", ".join(MESSAGE_COLUMNS)
 _SET_ASIDE: Final = f"""
     WITH removed AS (
         DELETE FROM outbox WHERE id = ANY(%s::bigint[]) RETURNING *
+    ),
+    new AS MATERIALIZED (
+        SELECT r.*, CASE
+            WHEN u.id IS NULL THEN r.id
+            ELSE nextval(pg_get_serial_sequence('outbox', 'id'))
+        END AS new_id
+        FROM removed AS r LEFT JOIN undelivered_message AS u ON u.id = r.id
+        WHERE u.id IS NULL OR (u.message_type, u.routing_key, u.body)
+            <> (r.message_type, r.routing_key, r.body)
+    ),
+    inserted AS (
+        INSERT INTO undelivered_message
+            (id, {_COLUMN_LIST}, inserted_at, destination, reason, attempts_count, next_attempt_at)
+        SELECT new_id, {_COLUMN_LIST}, inserted_at, %s, %s, %s, %s FROM new
     )
-    INSERT INTO undelivered_message
-        (id, {_COLUMN_LIST}, inserted_at, destination, reason, attempts_count, next_attempt_at)
-    SELECT id, {_COLUMN_LIST}, inserted_at, %s, %s, %s, %s FROM removed
-    ON CONFLICT (id) DO NOTHING
+    SELECT id, new_id FROM new WHERE new_id <> id
 """
 _NOTE_FAILURE: Final = """
     UPDATE undelivered_message
@@ -34,6 +47,13 @@ _NOTE_FAILURE: Final = """
     WHERE id = ANY(%s::bigint[])
 """
 _DELETE: Final = "DELETE FROM undelivered_message WHERE id = ANY(%s::bigint[])"
+_DELETE_SAME: Final = """
+    DELETE FROM undelivered_message AS u
+    USING unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[])
+        AS sent (id, message_type, routing_key, body)
+    WHERE u.id = sent.id AND (u.message_type, u.routing_key, u.body)
+        = (sent.message_type, sent.routing_key, sent.body)
+"""
 _DESTINATIONS: Final = """
     SELECT DISTINCT found.destination
     FROM unnest(%s::int[]) AS held (lane) CROSS JOIN LATERAL (
@@ -108,15 +128,17 @@ def set_aside(
     now: datetime,
     *,
     is_tried: bool,
-) -> None:
+) -> dict[int, int]:
     """Move messages of one destination out of the outbox, with the reason.
 
-    `is_tried` tells whether the broker would not take these very messages. An
-    id that was set aside before only leaves the outbox.
+    `is_tried` tells whether the broker would not take these very messages. One
+    that was set aside before only leaves the outbox. One whose id belongs to
+    another message set aside, which should never happen, gets a new id; these
+    are returned, by the old ones.
     """
     attempts_count = ATTEMPTS_OF_UNTRIED + is_tried
     parameters = (numbers(ids), destination, reason, attempts_count, now + _NEXT_ATTEMPT)
-    connection.execute(_SET_ASIDE, parameters)
+    return dict(connection.execute(_SET_ASIDE, parameters).fetchall())
 
 
 def note_failure(
@@ -131,9 +153,24 @@ def note_failure(
 
 
 def delete(connection: psycopg.Connection, ids: Collection[int]) -> None:
-    """Delete messages set aside that the broker has confirmed after all."""
+    """Delete messages read from here that the broker has confirmed after all."""
     if ids:
         connection.execute(_DELETE, (numbers(ids),))
+
+
+def delete_late(connection: psycopg.Connection, rows: Collection[OutboxMessage]) -> None:
+    """Delete messages that were confirmed after they had been set aside.
+
+    Another message that has the id of one of them stays.
+    """
+    messages = [row.message for row in rows]
+    parameters = (
+        numbers(row.id for row in rows),
+        [message.message_type for message in messages],
+        [message.routing_key for message in messages],
+        [message.body for message in messages],
+    )
+    connection.execute(_DELETE_SAME, parameters)
 
 
 def destinations(
@@ -200,7 +237,11 @@ def _name_the_nameless(
     lanes: Collection[int],
     name: Callable[[str, str, str | None], str],
 ) -> None:
-    nameless = connection.execute(_NAMELESS, (list(lanes), _NAMED_AT_ONCE)).fetchall()
-    if nameless:
-        names = [name(*row[1:]) for row in nameless]
-        connection.execute(_NAME, (numbers(row[0] for row in nameless), names))
+    deadline = time.monotonic() + _NAMING_SECONDS
+    is_more = True
+    while is_more and time.monotonic() < deadline:
+        nameless = connection.execute(_NAMELESS, (list(lanes), _NAMED_AT_ONCE)).fetchall()
+        if nameless:
+            names = [name(*row[1:]) for row in nameless]
+            connection.execute(_NAME, (numbers(row[0] for row in nameless), names))
+        is_more = len(nameless) == _NAMED_AT_ONCE

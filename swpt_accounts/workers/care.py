@@ -138,26 +138,32 @@ class Care:
             raise lost
 
     def _learn_who_is_to_blame(self, trial: Trial, outcomes: list[Outcome], now: float) -> None:
-        """What is taken over a fresh connection was the channel's fault, which is then replaced."""
+        """What is taken over a fresh connection was the channel's fault, which is then replaced.
+
+        It is replaced as well when a message was not taken for its own sake: the
+        others of its destination, which wait for the answer, have to be sent again.
+        """
         if trial.asker is not self:
             return  # The channel was replaced meanwhile.
         is_silent = trial.question is Question.WHO_IS_SILENT
         still_under_way = {entry.row.id for entry in self._pipeline.under_way()}
         to_blame: list[Destination] = []
-        is_channel_to_blame = False
+        is_anew = False
         for (row, destination), outcome in zip(trial.cases, outcomes, strict=True):
             destination.is_suspected = False
             if is_silent and row.id not in still_under_way:
                 continue  # It was confirmed meanwhile.
-            is_channel_to_blame |= is_silent or outcome.verdict is Verdict.CONFIRMED
+            is_anew |= is_silent
             if outcome.verdict is Verdict.CONFIRMED:
                 destination.trust(now)
                 self._pipeline.delete([row])
+                is_anew = True
             else:
                 self._blame(destination, row, outcome)
                 to_blame.append(destination)
+                is_anew |= not destination.is_sick
         self._pipeline.put_away(with_under_way=to_blame if is_silent else ())
-        if is_channel_to_blame:
+        if is_anew:
             raise StartAnew("the channel does not work, or not with all destinations")
 
     def _learn_who_closes(self, trial: Trial, outcomes: list[Outcome]) -> None:
@@ -180,7 +186,7 @@ class Care:
             if blame.is_for_all:
                 self._destinations.fall_sick(row.message.exchange, outcome.reason)
             elif blame.routing_key is not None:
-                destination.fall_sick(outcome.reason)
+                destination.fall_sick(outcome.reason, is_expelled=True)
         else:
             destination.fall_sick(outcome.reason)
         self._pipeline.let_go(row.id)
@@ -232,7 +238,8 @@ class Care:
         elif taken[0]:
             self._send_what_was_set_aside(destination, Drain.UNTRIED, now)
         elif destination.is_sick or len(taken) > 1:
-            destination.fall_sick(outcomes[0].reason)
+            is_expelled = outcomes[0].verdict is Verdict.EXPELLED
+            destination.fall_sick(outcomes[0].reason, is_expelled=is_expelled)
         else:
             destination.recover(Drain.NOTHING, now)  # Others are taken, this one is not.
 

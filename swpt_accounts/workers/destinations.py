@@ -30,6 +30,12 @@ STRAGGLERS_SECONDS: Final = 30.0
 TRUST_SECONDS: Final = 30.0
 """When a new connection was to help, and a destination refuses again so soon, it is to blame."""
 
+EXPELLED_MAX: Final = 20
+"""So many destinations are probed at once over which the broker closes the channel.
+
+Each of them costs a connection.
+"""
+
 REMEMBERED_MAX: Final = 10_000
 
 
@@ -50,6 +56,7 @@ class Destination:
         "drain",
         "exchange",
         "held_count",
+        "is_expelled",
         "is_for_exchange",
         "is_slow",
         "is_suspected",
@@ -69,6 +76,8 @@ class Destination:
         """Why nothing is sent there; empty while it is well."""
         self.is_for_exchange = False
         """Whether the reason holds for all of the exchange."""
+        self.is_expelled = False
+        """Whether the broker closes the channel over what goes there."""
         self.is_told = False
         """Whether the log knows that messages are set aside for it."""
         self.is_suspected = False
@@ -105,9 +114,12 @@ class Destination:
         self._roll(now)
         self._recent[1] += count
 
-    def fall_sick(self, reason: str, *, is_for_exchange: bool = False) -> None:
+    def fall_sick(
+        self, reason: str, *, is_for_exchange: bool = False, is_expelled: bool = False
+    ) -> None:
         """Send nothing there from now on but probes."""
         self.reason = reason
+        self.is_expelled = is_expelled
         self.is_for_exchange = is_for_exchange
         self.is_suspected = False
         self.is_slow = False
@@ -117,6 +129,7 @@ class Destination:
         """Send there again, also what was set aside."""
         self.reason = ""
         self.is_for_exchange = False
+        self.is_expelled = False
         self.is_suspected = False
         self.drain = drain
         self.sent_after_cure = 0
@@ -162,6 +175,7 @@ class Destinations:
     def __init__(self) -> None:
         self._by_name: dict[str, Destination] = {}
         self._sick_exchanges: dict[str, str] = {}
+        self._expelled_probed: list[Destination] = []
 
     def __iter__(self) -> Iterator[Destination]:
         return iter(list(self._by_name.values()))
@@ -200,6 +214,8 @@ class Destinations:
 
         They are the sick ones, only one of each exchange that is sick as a
         whole, and from time to time those that are well, but do not take these messages.
+        Of those over which the broker closes the channel, a few take turns, until
+        they are all well again: then the broker may have been told to allow them all.
         """
         chosen: list[Destination] = []
         exchanges: set[str] = set()
@@ -213,12 +229,21 @@ class Destinations:
                     continue
                 exchanges.add(destination.exchange)
             chosen.append(destination)
-        return chosen
+        return self._without_most_expelled(chosen, now)
 
     def begin_anew(self) -> None:
         """Forget what was under way or held, with the connection."""
         for destination in self._by_name.values():
             destination.begin_anew()
+
+    def _without_most_expelled(self, chosen: list[Destination], now: float) -> list[Destination]:
+        expelled = sorted((d for d in chosen if d.is_expelled), key=lambda d: d.probe_at)
+        are_cured = self._expelled_probed and not any(d.is_sick for d in self._expelled_probed)
+        self._expelled_probed = expelled if are_cured else expelled[:EXPELLED_MAX]
+        for destination in self._expelled_probed:
+            destination.probe_at = now
+        left_out = set(expelled).difference(self._expelled_probed)
+        return [destination for destination in chosen if destination not in left_out]
 
     def _of(self, exchange: str) -> Iterable[Destination]:
         return [d for d in self._by_name.values() if d.exchange == exchange]

@@ -11,6 +11,7 @@ import psycopg
 
 from swpt_accounts.broker.blame import Blame, blame_for
 from swpt_accounts.broker.connection import BrokerLost
+from swpt_accounts.broker.proof import start_proved
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.protocol.outgoing import lanes_of
 from swpt_accounts.store import outbox
@@ -116,11 +117,11 @@ class Flusher:
         stopping.wait(pause)
 
     def _flush(self, stopping: Stopping) -> None:
-        publisher = self._make_publisher()
+        publisher = start_proved(
+            self._make_publisher, PROOF_SECONDS, lambda: not stopping.requested
+        )
         is_orderly = False
         try:
-            publisher.start(lambda: not stopping.requested)
-            publisher.prove(PROOF_SECONDS, lambda: not stopping.requested)
             with connect(
                 self._postgres_url,
                 application_name="flush",
@@ -215,7 +216,7 @@ class Flusher:
             for entry in under_way:
                 message = entry.row.message
                 if blame.names(message.exchange, message.routing_key):
-                    entry.destination.fall_sick(blame.reason)
+                    entry.destination.fall_sick(blame.reason, is_expelled=True)
                     set_aside.add(entry.row, entry.destination, blame.reason, is_tried=True)
             set_aside.flush()
         elif under_way:

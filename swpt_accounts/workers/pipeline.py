@@ -264,7 +264,7 @@ class Pipeline:
             self.under_way_count -= count
         if late:
             self.given_up_count -= len(late)
-            undelivered.delete(self._connection, [row.id for row in late])
+            undelivered.delete_late(self._connection, late)
         if failed:
             for entry, outcome in failed:
                 self._fail(entry, outcome, now)

@@ -1,6 +1,7 @@
 """A thread that tries messages on fresh connections, so that no trial harms those that go."""
 
 import enum
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from swpt_accounts.broker.trial import try_out
 from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.workers.amqp import to_amqp
 from swpt_accounts.workers.destinations import Destination
+
+logger = logging.getLogger(__name__)
 
 _STOP_SECONDS: Final = 2.0
 
@@ -96,12 +99,19 @@ class Prober:
             self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
+        is_told = False
         while (trial := self._asked.get()) is not None:
             messages = [to_amqp(row.message) for row, _ in trial.cases]
             try:
                 trial.outcomes = try_out(self._make_publisher, messages, self._is_wanted)
+                is_told = False
             except BrokerLost as lost:
                 trial.outcomes = lost
+            except Exception as error:  # Too many open files or threads, for example.
+                trial.outcomes = BrokerLost(f"messages cannot be tried: {error!r}")
+                if not is_told:
+                    logger.exception("Messages cannot be tried; it is attempted again:")
+                is_told = True
             self._answered.put(trial)
 
     def _is_wanted(self) -> bool:

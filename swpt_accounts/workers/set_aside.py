@@ -38,9 +38,11 @@ class SetAside:
             new_ids = [row.id for row in rows if not row.is_set_aside]
             old_ids = [row.id for row in rows if row.is_set_aside]
             if new_ids:
-                undelivered.set_aside(
+                renamed = undelivered.set_aside(
                     self._connection, new_ids, destination.name, reason, now, is_tried=is_tried
                 )
+                if renamed:
+                    _tell_of_renamed(renamed)
             if old_ids and is_tried:
                 undelivered.note_failure(self._connection, old_ids, destination.name, reason, now)
             if not destination.is_told:
@@ -65,6 +67,16 @@ def _tell(destination: Destination, rows: list[OutboxMessage], reason: str) -> N
         message.exchange,
         message.routing_key,
         reason,
+    )
+
+
+def _tell_of_renamed(renamed: dict[int, int]) -> None:
+    logger.error(
+        "%d messages in the outbox had the ids of other messages that were set aside, which must"
+        " never happen: have ids come again after a restore? Nothing is lost, they got new ids."
+        " (The first had the id %d, and has %d now.)",
+        len(renamed),
+        *next(iter(renamed.items())),
     )
 
 

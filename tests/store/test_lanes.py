@@ -127,6 +127,18 @@ def test_groups_are_shared_each_by_those_who_want_it(join: Callable[..., Flusher
     assert [sum(lane in OTHER_GROUP for lane in share) for share in shares] == [4, 0, 4]
 
 
+def test_what_is_under_way_is_finished_once_however_many_groups_are_given_up(
+    join: Callable[..., Flusher], session: psycopg.Connection
+) -> None:
+    first = join(GROUP, OTHER_GROUP)
+    first.rebalance()
+    join(GROUP, OTHER_GROUP)
+    locked_while_finishing: list[list[int]] = []
+    first.lanes.rebalance(lambda: locked_while_finishing.append(locked(session)))
+    assert locked_while_finishing == [[*GROUP, *OTHER_GROUP]]
+    assert locked(session) == sorted(first.held) == [*GROUP[:4], *OTHER_GROUP[:4]]
+
+
 def test_a_share_is_kept_as_long_as_it_is_fair(join: Callable[..., Flusher]) -> None:
     flushers = [join() for _ in range(3)]
     shares = share_out(flushers)

@@ -1,12 +1,11 @@
 """The outbox: messages wait in order, leave when they are confirmed, and wake who sends them."""
 
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
-from swpt_accounts.protocol.outgoing import OutgoingMessage, encode
+from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.routing import MESSAGE_TYPES
 from swpt_accounts.store import outbox
 from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
@@ -14,30 +13,9 @@ from swpt_accounts.store.outbox import OutboxMessage
 from swpt_accounts.store.transaction import Database, DatabaseUnavailable
 from tests import factories
 from tests.store.explaining import nodes_of
+from tests.store.outgoing import NOW, append, message
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LANES = range(1000)
-
-
-def message(lane: int = 0, body: bytes = b"{}") -> OutgoingMessage:
-    return OutgoingMessage(
-        lane=lane,
-        exchange="to_creditors",
-        routing_key="00.00",
-        mandatory=True,
-        message_type="AccountUpdate",
-        debtor_id=1,
-        creditor_id=2,
-        coordinator_type=None,
-        coordinator_id=None,
-        origin_creditor_id=2,
-        body=body,
-    )
-
-
-def append(database: Database, *messages: OutgoingMessage) -> None:
-    with database.transaction() as transaction:
-        outbox.append(transaction, messages, NOW)
 
 
 def page(session: psycopg.Connection) -> list[OutboxMessage]:

@@ -1,46 +1,22 @@
 """Messages set aside: whole, found by their destination, and gone when they were sent."""
 
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
-from swpt_accounts.protocol.outgoing import OutgoingMessage, encode
+from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.protocol.routing import destination as name_of
 from swpt_accounts.store import outbox, undelivered
 from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
-from swpt_accounts.store.outbox import OutboxMessage
+from swpt_accounts.store.outbox import MESSAGE_COLUMNS, OutboxMessage
 from swpt_accounts.store.transaction import Database
 from tests import factories
 from tests.store.explaining import nodes_of
+from tests.store.outgoing import NOW, append, message
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LANES = range(1000)
 A, B = "to_creditors 00.00.0a", "to_creditors 00.00.0b"
-
-
-def message(
-    lane: int = 0, body: bytes = b"{}", routing_key: str = "00.00.0a.00"
-) -> OutgoingMessage:
-    return OutgoingMessage(
-        lane=lane,
-        exchange="to_creditors",
-        routing_key=routing_key,
-        mandatory=True,
-        message_type="AccountUpdate",
-        debtor_id=1,
-        creditor_id=2,
-        coordinator_type=None,
-        coordinator_id=None,
-        origin_creditor_id=2,
-        body=body,
-    )
-
-
-def append(database: Database, *messages: OutgoingMessage) -> None:
-    with database.transaction() as transaction:
-        outbox.append(transaction, messages, NOW)
 
 
 def page(session: psycopg.Connection) -> list[OutboxMessage]:
@@ -123,20 +99,50 @@ def test_what_is_gone_already_is_not_set_aside(
     assert take(session) == []
 
 
+def add_to_outbox_again(session: psycopg.Connection, **changes: str) -> None:
+    """Have what is set aside in the outbox, too, with the same ids, but for some changes."""
+    columns = ["id", *MESSAGE_COLUMNS, "inserted_at"]
+    values = [changes.get(column, column) for column in columns]
+    session.execute(
+        f"INSERT INTO outbox ({', '.join(columns)}) OVERRIDING SYSTEM VALUE"  # type: ignore[arg-type]
+        f" SELECT {', '.join(values)} FROM undelivered_message"
+    )
+
+
 def test_an_id_that_was_set_aside_before_only_leaves_the_outbox(
     database: Database, session: psycopg.Connection
 ) -> None:
     append(database, message(body=b"1"), message(body=b"2"))
     first, second = page(session)
     set_aside(session, [first])
-    session.execute(
-        "INSERT INTO outbox OVERRIDING SYSTEM VALUE SELECT id, lane, exchange, routing_key,"
-        " mandatory, message_type, debtor_id, creditor_id, coordinator_type, coordinator_id,"
-        " origin_creditor_id, body, inserted_at, is_forwarded FROM undelivered_message"
-    )
+    add_to_outbox_again(session)
     set_aside(session, [first, second], is_tried=True)
     assert page(session) == []
     assert bodies(take(session)) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("column", ["body", "routing_key", "message_type"])
+def test_a_message_with_the_id_of_another_one_gets_a_new_id(
+    database: Database, session: psycopg.Connection, column: str
+) -> None:
+    append(database, message(body=b"1"))
+    other = page(session)
+    set_aside(session, other)
+    add_to_outbox_again(session, **{column: f"{column} || '2'"})
+    [row] = page(session)
+    renamed = undelivered.set_aside(session, [row.id], A, "", NOW, is_tried=False)
+    assert page(session) == []
+    assert renamed.keys() == {row.id}
+    assert {kept.id: kept.message for kept in take(session)} == {
+        row.id: other[0].message,
+        renamed[row.id]: row.message,
+    }
+    undelivered.delete_late(session, [row])
+    assert len(take(session)) == 2
+    undelivered.delete_late(session, other)
+    assert [kept.message for kept in take(session)] == [row.message]
+    append(database, message())
+    assert page(session)[0].id > renamed[row.id]
 
 
 def test_destinations_are_listed_as_long_as_there_is_something_for_them(
@@ -164,6 +170,16 @@ def test_what_the_version_before_has_set_aside_gets_its_destination(
     session.execute("UPDATE undelivered_message SET destination = NULL")
     assert destinations(session) == {A, B}
     assert len(take(session, A)) == len(take(session, B)) == 1
+
+
+def test_however_many_the_version_before_has_set_aside_they_all_get_their_destinations(
+    database: Database, session: psycopg.Connection
+) -> None:
+    append(database, *(message(routing_key=f"00.00.0a.{n % 50:02x}") for n in range(2500)))
+    set_aside(session, outbox.take_page(session, LANES, count_max=2500, bytes_max=10**9), "none")
+    session.execute("UPDATE undelivered_message SET destination = NULL")
+    assert destinations(session) == {A}
+    assert undelivered.counts(session, LANES, [A]) == {A: 2500}
 
 
 def test_the_destination_of_each_lane_is_read_in_order_and_in_pages(

@@ -4,6 +4,7 @@ import pytest
 
 from swpt_accounts.workers import destinations as module
 from swpt_accounts.workers.destinations import (
+    EXPELLED_MAX,
     RECENT_SECONDS,
     SHARE_MAX,
     SHARE_MIN,
@@ -88,6 +89,21 @@ def test_the_sick_are_probed_and_of_a_sick_exchange_only_one() -> None:
     assert [d.name for d in destinations.to_probe([A, B, C], 0.0)] == [A, C]
     destinations.get(C).is_suspected = True
     assert [d.name for d in destinations.to_probe([B, C], 0.0)] == [B]
+
+
+def test_of_those_over_which_the_channel_is_closed_a_few_are_probed_in_turns() -> None:
+    destinations = Destinations()
+    names = [f"to_creditors 00.{number:02x}.00" for number in range(50)]
+    for name in names:
+        destinations.get(name).fall_sick("forbidden", is_expelled=True)
+    destinations.get(A).fall_sick("full")
+    turns = [destinations.to_probe([*names, A], now) for now in (1.0, 2.0, 3.0)]
+    assert [len(turn) for turn in turns] == [EXPELLED_MAX + 1] * 3
+    assert all(turn[-1].name == A for turn in turns)
+    assert {destination.name for turn in turns for destination in turn} == {*names, A}
+    for destination in turns[-1]:
+        destination.recover(Drain.NOTHING, 3.0)
+    assert len(destinations.to_probe(names, 4.0)) == 50 - EXPELLED_MAX
 
 
 def test_the_well_are_probed_from_time_to_time_when_something_is_left() -> None:

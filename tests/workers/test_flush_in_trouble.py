@@ -18,13 +18,15 @@ import pytest
 
 from embedded import EmbeddedRabbitMQ, ServerFailed
 from swpt_accounts.broker import topology
+from swpt_accounts.broker.publisher import Outcome
+from swpt_accounts.broker.trial import try_out
 from swpt_accounts.ledger import events
 from swpt_accounts.ledger.events import Event
 from swpt_accounts.protocol.outgoing import encode
 from swpt_accounts.store import outbox
 from swpt_accounts.store.transaction import Database
 from swpt_accounts.wiring import utc_now
-from swpt_accounts.workers import care, destinations, pipeline
+from swpt_accounts.workers import care, destinations, pipeline, prober
 from swpt_accounts.workers.stopping import Stopping
 from tests.broker.proxy import Proxy
 from tests.factories import event
@@ -292,6 +294,50 @@ def test_a_message_that_the_broker_does_not_name_is_found(scene: Scene) -> None:
     with flushing(scene):
         eventually("it is sent", lambda: scene.count("undelivered_message") == 0)
     assert set(scene.numbers_at(SICK, 200)) == set(range(200))
+
+
+def test_one_that_is_tried_and_not_borne_leaves_no_others_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were nacked; then the broker says of the one tried only that something is too long."""
+    scene.wire.channel.queue_delete(scene.queue(SICK))
+    scene.declare(scene.queue(SICK), **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    for _ in range(100):
+        scene.wire.channel.basic_publish("", scene.queue(SICK), b"{}")
+    eventually("the queue is full", lambda: scene.ready_count(SICK) >= 1)
+    scene.bind(SICK)
+    set_limit = "application:set_env(rabbit, max_message_size, {})."
+
+    def try_out_below_a_limit(*arguments: Any) -> list[Outcome]:
+        scene.rabbitmq.control("eval", set_limit.format(1000))
+        return try_out(*arguments)
+
+    monkeypatch.setattr(prober, "try_out", try_out_below_a_limit)
+    note = "x" * 1000
+    too_long = event(
+        events.AccountTransfer, creditor_id=SICK << 40, transfer_number=0, transfer_note=note
+    )
+    scene.announce([too_long, *transfers(SICK, range(1, 11))])
+    try:
+        with flushing(scene):
+            eventually("nothing is left", lambda: scene.count("outbox") == 0)
+        assert scene.count("undelivered_message") == 11
+    finally:
+        scene.rabbitmq.control("eval", set_limit.format(134217728))
+
+
+def test_a_user_who_may_not_write_to_the_default_exchange_can_send(scene: Scene) -> None:
+    control = scene.rabbitmq.control
+    control("add_user", "frugal", "frugal")
+    control("set_permissions", "-p", scene.vhost, "frugal", "^$", "^to_", "^$")
+    scene.wire.channel.queue_unbind(scene.queue(SICK), "to_creditors", f"00.00.{SICK:02x}.#")
+    scene.announce(mixed(transfers(SICK, range(50)), transfers(WELL, range(50))))
+    with flushing(scene, scene.broker_url.replace("guest:guest@", "frugal:frugal@")):
+        eventually("it is sent", lambda: scene.ready_count(WELL) == 50)
+        eventually("the rest is set aside", lambda: scene.count("undelivered_message") == 50)
+        scene.bind(SICK)
+        eventually("all is sent", lambda: scene.count("undelivered_message") == 0)
+    assert set(scene.numbers_at(SICK, 50)) == set(range(50))
 
 
 def test_a_full_queue_stops_only_what_goes_there(
