@@ -5,7 +5,7 @@ asked which rows there are, too: what exists and cannot be had is held.
 """
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from psycopg import errors
@@ -64,10 +64,7 @@ _HOLDERS: Final = r"""
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
     WHERE l.granted AND l.pid <> pg_backend_pid()
         -- Other processes of this node come and go by themselves.
-        AND NOT (
-            a.application_name LIKE 'consume\_%%'
-            AND a.xact_start > clock_timestamp() - '10s'::interval
-        )
+        AND a.application_name NOT LIKE 'consume\_%%'
         AND (
         l.locktype = 'transactionid' AND l.transactionid::text::bigint = ANY(%s::bigint[])
         OR NOT EXISTS (
@@ -78,6 +75,21 @@ _HOLDERS: Final = r"""
         AND l.locktype = 'relation' AND l.mode IN ('RowShareLock', 'RowExclusiveLock')
         AND l.relation IN ('account'::regclass, 'prepared_transfer'::regclass)
     )
+    ORDER BY a.pid
+"""
+_TABLE_HOLDERS: Final = """
+    SELECT DISTINCT ON (a.pid) a.pid, coalesce(a.application_name, ''),
+        coalesce(host(a.client_addr), 'a local socket'), coalesce(a.state, 'unknown'),
+        coalesce(a.xact_start, a.backend_start)
+    FROM pg_locks AS l
+    JOIN pg_stat_activity AS a USING (pid)
+    JOIN pg_class AS c ON c.oid = l.relation
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND l.mode IN (
+            'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
+        )
+        AND c.relkind IN ('r', 'p')
     ORDER BY a.pid
 """
 _HOLDERS_NAMED_MAX: Final = 3
@@ -100,12 +112,14 @@ def find_held(transaction: Transaction, needs: Needs) -> Held:
     """Tell which rows that the commands would lock are locked by others; waits for none of them.
 
     Locks the other rows until the transaction ends. Raises `DatabaseUnavailable`
-    when whole tables are locked.
+    when whole tables are locked, by sessions that it names.
     """
+    if rows := transaction.fetch(_TABLE_HOLDERS, ()):
+        raise DatabaseUnavailable(f"whole tables are locked by {_named(rows)}")
     try:
         return _find_held(transaction, needs)
     except errors.LockNotAvailable as error:
-        raise DatabaseUnavailable(f"somebody has locked whole tables: {error}") from error
+        raise DatabaseUnavailable("a whole table was locked a moment ago") from error
 
 
 def _find_held(transaction: Transaction, needs: Needs) -> Held:
@@ -136,7 +150,10 @@ def _find_held(transaction: Transaction, needs: Needs) -> Held:
 def holders(transaction: Transaction, lockers: Collection[int]) -> str:
     """Return in words which sessions hold the locks; empty when they are only passing by."""
     lockers_array = numbers(lockers)
-    rows = transaction.fetch(_HOLDERS, (lockers_array, lockers_array))
+    return _named(transaction.fetch(_HOLDERS, (lockers_array, lockers_array)))
+
+
+def _named(rows: list[tuple[Any, ...]]) -> str:
     oldest = sorted(rows, key=lambda row: row[4])[:_HOLDERS_NAMED_MAX]
     return ", ".join(
         f"server process {pid} ({name or 'no name'}, from {address}, {state}, in a transaction"

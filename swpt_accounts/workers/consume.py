@@ -161,6 +161,8 @@ class Consumption:
         When stopping, those that are not settled go back to the queue.
         """
         settled = Settled()
+        # What is acked too late may be applied twice, if this process dies meanwhile.
+        settled.on_committed = lambda: consumer.settle(settled.take_accepted())
         while not stopping.requested:
             try:
                 self._intake.handle(deliveries, settled)

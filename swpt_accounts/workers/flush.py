@@ -15,12 +15,13 @@ from swpt_accounts.broker.proof import start_proved
 from swpt_accounts.broker.publisher import Publisher
 from swpt_accounts.protocol.outgoing import lanes_of
 from swpt_accounts.store import outbox
-from swpt_accounts.store.connection import LOOK_UPS_ONLY, connect
+from swpt_accounts.store.connection import HOLDS_LOCKS, LOOK_UPS_ONLY, connect
 from swpt_accounts.store.lanes import Lanes
+from swpt_accounts.store.usable import require_writable
 from swpt_accounts.workers.backoff import Backoff
 from swpt_accounts.workers.care import Care, StartAnew
 from swpt_accounts.workers.destinations import Destinations
-from swpt_accounts.workers.pipeline import Pipeline
+from swpt_accounts.workers.pipeline import DEADLINE_SECONDS, Pipeline
 from swpt_accounts.workers.prober import Prober, Question, Trial
 from swpt_accounts.workers.set_aside import SetAside
 from swpt_accounts.workers.sleeping import Sleeping
@@ -53,11 +54,13 @@ PROOF_SECONDS: Final = 5.0
 
 # A message whose deletion is lost when the server crashes is sent again, as it
 # would be if this process had died a moment earlier. So no disk is waited for.
-# A flusher that is frozen must not keep its lanes from the others.
 _SESSION_OPTIONS: Final = (
-    f"{LOOK_UPS_ONLY} -c synchronous_commit=off -c idle_session_timeout=10s"
-    " -c idle_in_transaction_session_timeout=10s -c tcp_user_timeout=10s"
+    f"{LOOK_UPS_ONLY}{HOLDS_LOCKS} -c synchronous_commit=off"
+    " -c lock_timeout=2s -c statement_timeout=10s"
 )
+
+STEADY_SECONDS: Final = DEADLINE_SECONDS + 1.0
+"""Trouble that a broker or a database is still in comes back within this time."""
 
 
 class Flusher:
@@ -90,6 +93,7 @@ class Flusher:
         self._destinations = Destinations()
         self._prober = Prober(make_publisher)
         self._interrupted_at: float | None = None
+        self._connected_at = 0.0
 
     def run(self, stopping: Stopping) -> None:
         """Flush until stopping is requested, or with `quit_early`, until nothing is left."""
@@ -140,12 +144,15 @@ class Flusher:
         self, connection: psycopg.Connection, publisher: Publisher, stopping: Stopping
     ) -> bool:
         """Flush over these connections; tell whether nothing is under way in the end."""
+        require_writable(connection)
+        self._connected_at = time.monotonic()
         sleeping = Sleeping(connection)
         lanes = Lanes(connection, self._lane_groups)
         set_aside = SetAside(connection, self._clock)
         pipeline = Pipeline(connection, publisher, self._destinations, set_aside)
         care = Care(connection, lanes, pipeline, self._destinations, set_aside, self._prober)
-        self._go_on()
+        if self._interrupted_at is None:
+            logger.info("flushing messages")
         try:
             self._flush_pages(connection, publisher, lanes, pipeline, care, sleeping, stopping)
             pipeline.finish(FINISH_SECONDS)
@@ -158,13 +165,15 @@ class Flusher:
             raise
         return not pipeline.under_way_count and not pipeline.given_up_count
 
-    def _go_on(self) -> None:
-        if self._interrupted_at is None:
-            logger.info("flushing messages")
+    def _note_steady(self, now: float) -> None:
+        """Believe that the trouble is over when it has not come back for a while."""
+        if now < self._connected_at + STEADY_SECONDS:
             return
-        seconds = time.monotonic() - self._interrupted_at
-        logger.warning("flushing goes on, after %.1f seconds", seconds)
-        self._interrupted_at = None
+        self._backoff.reset()
+        if self._interrupted_at is not None:
+            seconds = self._connected_at - self._interrupted_at
+            logger.warning("flushing goes on, after %.1f seconds", seconds)
+            self._interrupted_at = None
 
     def _flush_pages(
         self,
@@ -194,7 +203,7 @@ class Flusher:
                 )
                 pipeline.take(page, now)
             pipeline.publish(now)
-            self._backoff.reset()
+            self._note_steady(now)
             if page:
                 sleeping.found()
             elif pipeline.is_empty:

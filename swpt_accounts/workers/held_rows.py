@@ -40,6 +40,7 @@ class HeldRows:
             _REMEMBERED_MAX, REMEMBERED_SECONDS, clock
         )
         self._report = StateReport(logger, clock)
+        self._told: set[str] = set()
 
     def split_known(
         self, received: Sequence[Received]
@@ -49,7 +50,9 @@ class HeldRows:
         While nothing is known to be locked, this asks nobody. It never waits.
         """
         if not self._accounts and not self._transfers:
-            self._report.well("locked")
+            for who in self._told:
+                self._report.well(who)
+            self._told.clear()
             return received, ()
         needs = self._needs_of(received)
         with self._database.transaction() as transaction:
@@ -73,8 +76,9 @@ class HeldRows:
             free, stuck = self._split(received, found)
             account = stuck[0].account_key if stuck else "unknown"
             if who:
+                self._told.add(who)
                 self._report.trouble(
-                    "locked",
+                    who,
                     f"{len(stuck)} messages wait, and are tried again later: rows that they need"
                     f" are locked by {who}. The first one is a"
                     f" {stuck[0].message_type if stuck else 'message'} for account {account}. If"

@@ -209,6 +209,8 @@ class MessageIntake:
         An account is opened even when its currency's shard is silent. Its message
         waits all the same, and brings the interest rate with it (`_completions`).
         """
+        if settled.on_committed is not None:
+            settled.on_committed()
         needs = self._ledger_batch.needs_of([r.command for r in received])
         facts = self._answers.gather(needs.foreign_recipients, needs.foreign_currencies)
         recipients = needs.foreign_recipients - facts.reachable.keys()

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FAILURES_IN_ROW_MAX: Final = 10
 """So many commands that fail one after the other, and nobody is to blame for it but ourselves."""
 
-WAITS_IN_VAIN_MAX: Final = 12
+WAITS_IN_VAIN_MAX: Final = 10
 """So often a lock that cannot be found is waited for: enough to find one message by halving."""
 
 _NAMED_MAX: Final = 5

@@ -1,6 +1,6 @@
 """What a batch is made of, and what becomes of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -53,6 +53,8 @@ class Settled(msgspec.Struct):
 
     accepted: list[Delivery] = []
     rejected: list[tuple[Delivery, str]] = []
+    on_committed: Callable[[], None] | None = None
+    """Called when more has been accepted, and it will take a while until the rest is."""
     attempts_count: int = 0
     """How often it was tried to handle the batch."""
     _acked_tags: set[int] = set()

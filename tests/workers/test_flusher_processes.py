@@ -89,6 +89,7 @@ def test_a_frozen_flusher_loses_its_lanes_to_the_others(
     eventually("they share the lanes again", lambda: lanes_of_flushers(shard) == [32, 32])
     announce(database, 500, 500)
     wire.receive("all messages", lambda received: len(received) >= 1000)
+    eventually("it says so", lambda: "flushing goes on" in processes.log.read_text())
     for pid in pids:
         processes.stop(pid)
     counts = Counter(r.document["transfer_number"] for r in wire.catch_up())

@@ -173,7 +173,10 @@ def test_locks_that_cannot_be_found_are_not_waited_for_without_end(
     intake: MessageIntake, shard: psycopg.Connection, somebody: psycopg.Connection
 ) -> None:
     """Each attempt waits for a second, and a batch of many would be halved for minutes."""
-    somebody.execute("LOCK TABLE journal IN SHARE MODE")
+    somebody.cursor().executemany(
+        "INSERT INTO registered_balance_change VALUES (%s, %s, %s, now())",
+        [(DEBTOR_ID, credited(HELD, n).other_creditor_id, n) for n in range(200)],
+    )
     batch = deliveries(credited(1000 + n, n) for n in range(200))
     settled = Settled()
 
@@ -188,26 +191,40 @@ def test_locks_that_cannot_be_found_are_not_waited_for_without_end(
     assert len(shard.execute("SELECT FROM waiting_message").fetchall()) == tried_count
 
 
-def test_messages_that_cannot_be_written_down_do_not_fail_the_others(
+def test_a_table_that_is_locked_meanwhile_stops_all_and_fails_nobody(
     intake: MessageIntake, shard: psycopg.Connection, somebody: psycopg.Connection
 ) -> None:
     intake.handle(deliveries([configure_account(creditor_id=HELD)]))
     somebody.execute(LOCK_ACCOUNT)
     somebody.execute("LOCK TABLE waiting_message IN SHARE MODE")
 
-    with pytest.raises(DatabaseUnavailable, match="cannot be written down"):
+    with pytest.raises(DatabaseUnavailable, match="whole tables are locked by server process"):
         intake.handle(deliveries([credited(HELD, 1), credited(FREE, 2)]))
 
     somebody.rollback()
     assert principals(shard) == {HELD: 0}
 
 
+@pytest.mark.parametrize(
+    ("table", "mode"),
+    [
+        ("account", "ACCESS EXCLUSIVE"),
+        ("account", "SHARE ROW EXCLUSIVE"),
+        ("outbox", "SHARE"),
+        ("journal", "SHARE"),
+    ],
+)
 def test_a_locked_table_is_the_servers_trouble_and_nobody_is_blamed(
-    intake: MessageIntake, shard: psycopg.Connection, somebody: psycopg.Connection
+    intake: MessageIntake,
+    shard: psycopg.Connection,
+    somebody: psycopg.Connection,
+    table: str,
+    mode: str,
 ) -> None:
-    somebody.execute("LOCK TABLE account IN ACCESS EXCLUSIVE MODE")
+    somebody.execute(f"LOCK TABLE {table} IN {mode} MODE")
+    who = rf"whole tables are locked by server process {somebody.info.backend_pid} \(forgotten"
 
-    with pytest.raises(DatabaseUnavailable, match="locked whole tables"):
+    with pytest.raises(DatabaseUnavailable, match=who):
         intake.handle(deliveries([credited(FREE, 1)]))
 
     somebody.rollback()
