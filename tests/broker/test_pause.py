@@ -62,8 +62,7 @@ def test_stopping_while_paused_returns_everything(start_consumer, queue, publish
     assert sorted(bodies(take_exactly(start_consumer(queue), 4))) == numbered(1, 5)
 
 
-@pytest.mark.parametrize("settle", ["settle", "release"])
-def test_what_is_here_does_not_grow_with_every_pause(start_consumer, queue, publish, settle):
+def test_what_is_here_does_not_grow_with_every_pause(start_consumer, queue, publish):
     """Each new subscription has a window of its own, whatever the last one has left behind."""
     publish(*numbered(0, 100))
     consumer = start_consumer(queue, prefetch_count=10)
@@ -72,7 +71,7 @@ def test_what_is_here_does_not_grow_with_every_pause(start_consumer, queue, publ
         pause(consumer)
         consumer.resume()
         assert consumer.messages_count() == 90
-    getattr(consumer, settle)(tags(taken[:8]))
+    consumer.settle(tags(taken[:8]))
     taken = taken[8:] + take_exactly(consumer, 10)
     assert consumer.take(1, 0.1) == []
     pause(consumer)
