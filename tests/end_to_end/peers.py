@@ -52,7 +52,8 @@ class Peers:
         self._request_ids = itertools.count(1)
         agent = shapes.id_key(CREDITORS_AGENT << 40)[: len("00.00.00")]
         self._wire.collect("to_creditors", routing_key=f"{agent}.#")
-        self._wire.collect("to_debtors", routing_key=shapes.id_key(debtor_id))
+        agent = shapes.id_key(debtor_id)[: len("00.00.00.00.00")]
+        self._wire.collect("to_debtors", routing_key=f"{agent}.#")
 
     def close(self) -> None:
         self._wire.close()
