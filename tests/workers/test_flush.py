@@ -7,6 +7,7 @@ from functools import partial
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from swpt_accounts.broker import topology
 from swpt_accounts.ledger import events
@@ -375,6 +376,36 @@ def test_a_flusher_comes_back_when_the_database_does(
         to_database.plug_in()
         eventually("the outbox is empty", lambda: left_count("outbox") == 0)
     assert set(request_ids(wire.catch_up())) == set(range(3100))
+
+
+def test_nothing_is_sent_from_a_database_in_which_nothing_can_be_deleted(
+    postgres_url: str,
+    exchanges: str,
+    wire: Wire,
+    announce: Announce,
+    left_count: Callable[[str], int],
+    administrator: psycopg.Connection,
+    shard: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As after a fail-over to a standby: it would be sent again with each attempt."""
+    wire.collect_all()
+    announce(prepared(20))
+    alter = sql.SQL("ALTER DATABASE {} {}")
+    name = sql.Identifier(shard.info.dbname)
+    read_only = sql.SQL("SET default_transaction_read_only = on")
+    administrator.execute(alter.format(name, read_only))
+    try:
+        with running(make_flusher(postgres_url, exchanges)):
+            eventually("it says so", lambda: "the database is read-only" in caplog.text)
+            assert wire.catch_up() == []
+    finally:
+        reset = sql.SQL("RESET default_transaction_read_only")
+        administrator.execute(alter.format(name, reset))
+
+    with running(make_flusher(postgres_url, exchanges)):
+        eventually("nothing is left", lambda: left_count("outbox") == 0)
+    assert request_ids(wire.catch_up()) == Counter(range(20))
 
 
 def test_a_flusher_waits_for_exchanges_that_do_not_exist_yet(
