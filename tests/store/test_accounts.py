@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swpt_accounts.ledger.account import Account
-from swpt_accounts.ledger.journal import BooksDoNotBalance
 from swpt_accounts.ledger.values import MAX_INT64, MIN_INT64, AccountKey
 from swpt_accounts.store import accounts
-from swpt_accounts.store.transaction import Conflict, Database
+from swpt_accounts.store.transaction import Conflict, Database, StoreDefect
 from tests import factories
 from tests.store import values
 
@@ -181,7 +180,7 @@ def test_an_account_is_written_to_its_own_row_or_not_at_all(
         with database.transaction() as transaction:
             row_id = accounts.lock_and_load(transaction, [other.key])[other.key].row_id
     changed = msgspec.structs.replace(account, principal=9, config_data=config_data)
-    with pytest.raises(BooksDoNotBalance):
+    with pytest.raises(StoreDefect):
         save(database, [changed], row_id)
     observed = load(database, account.key, other.key)
     assert same(observed[account.key], account)
