@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -205,7 +206,8 @@ def _size_and_hash(delivery: Delivery, headers: Mapping[str, Any]) -> tuple[int,
     """Return those of the whole body: cut when it was set aside, or now, or not at all."""
     size, digest = headers.get(BODY_SIZE), headers.get(BODY_SHA256)
     if isinstance(size, int) and isinstance(digest, str):
-        return size, cut_text(digest, SHORT_STRING_BYTES_MAX).encode()
+        with suppress(ValueError):  # Somebody else has written it.
+            return size, bytes.fromhex(cut_text(digest, SHORT_STRING_BYTES_MAX))
     if delivery.cut is not None:
         return delivery.cut.body_size, delivery.cut.body_sha256
     return len(delivery.body), sha256(delivery.body).digest()

@@ -72,7 +72,7 @@ class Publisher:
         about any of them: each may then have arrived or not.
         """
         limit = self._confirm_timeout_seconds if seconds is None else seconds
-        outcomes = Outcomes(self)
+        outcomes = self.outcomes()
         told: dict[int, Posted] = {}
         self.begin(messages, range(len(messages)), outcomes)
         while len(told) < len(messages):
@@ -81,6 +81,10 @@ class Publisher:
                 self._connection.fail(f"no confirm for {limit:g} seconds")
             told.update((posted.token, posted) for posted in settled)
         return [told[index].outcome for index in range(len(messages))]
+
+    def outcomes(self) -> "Outcomes":
+        """Return what will tell the outcomes of messages that are given to `begin` with it."""
+        return Outcomes(self._connection, self._news)
 
     def begin(
         self, messages: Sequence[Message], tokens: Iterable[Any], outcomes: "Outcomes"
@@ -112,7 +116,7 @@ class Publisher:
         Raises `BrokerLost` if it does not, within so many seconds, or if this is
         not wanted any more.
         """
-        outcomes = Outcomes(self)
+        outcomes = self.outcomes()
         self.begin([CANARY], [None], outcomes)
         deadline = time.monotonic() + seconds
         while not outcomes.take(_LOOK_SECONDS):
@@ -210,12 +214,13 @@ class Publisher:
 class Outcomes:
     """What becomes of messages, told as soon as the broker does, in any order.
 
-    For the messages of any number of calls of `Publisher.begin`, on one publisher.
+    For the messages of any number of calls of `Publisher.begin`, on the publisher that made this.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._connection = publisher._connection  # noqa: SLF001 - two halves of one thing
-        self._news = publisher._news  # noqa: SLF001 - the same
+    def __init__(self, connection: ConnectionThread, news: threading.Condition) -> None:
+        """`news` is the lock that the publisher holds when it tells something."""
+        self._connection = connection
+        self._news = news
         self._settled: list[Posted] = []
         self._enough = 0
         self.awaited_count = 0

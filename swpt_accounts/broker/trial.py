@@ -10,7 +10,6 @@ from swpt_accounts.broker.confirms import Outcome, Verdict
 from swpt_accounts.broker.lost import BrokerLost
 from swpt_accounts.broker.message import Message
 from swpt_accounts.broker.proof import IsWanted, MakePublisher, start_proved
-from swpt_accounts.broker.publisher import Outcomes
 
 ANSWER_SECONDS: Final = 3.0
 """So long the broker may take to say what becomes of a message, and as long to prove itself."""
@@ -67,7 +66,7 @@ def _try_group(
 ) -> Blame | None:
     """Add the outcomes of a group's messages, all of them unless the broker finds fault."""
     publisher = start_proved(make_publisher, ANSWER_SECONDS, is_wanted)
-    told = Outcomes(publisher)
+    told = publisher.outcomes()
     deadline = time.monotonic() + ANSWER_SECONDS
     try:
         publisher.begin([messages[index] for index in group], group, told)

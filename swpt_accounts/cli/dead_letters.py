@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from swpt_accounts.cli.messages import printable, read_numbers, shown_body
 from swpt_accounts.cli.start import (
     DONE,
     FAILED,
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BODY_SHOWN_MAX: Final = 300
 OFFSETS_SHOWN_MAX: Final = 10
-_OFFSET_MAX: Final = 2**63 - 1
 
 
 def _read_offsets(
@@ -32,11 +31,10 @@ def _read_offsets(
 ) -> list[int] | None:
     if text is None:
         return None
-    words = text.split(",")
-    # int() alone would let "1_0" through.
-    if not all(word.isascii() and word.isdigit() and int(word) <= _OFFSET_MAX for word in words):
+    offsets = read_numbers(text)
+    if offsets is None:
         raise click.BadParameter(f"{text!r}. Allowed: offsets as listed, such as 3 or 3,7.")
-    return sorted({int(word) for word in words})
+    return offsets
 
 
 @click.command("dead_letters")
@@ -102,14 +100,10 @@ def _entry(same: list["DeadLetter"]) -> list[str]:
     when = _when(first.rejected_at)
     if _when(last.rejected_at) != when:
         when = f"{when} to {_when(last.rejected_at)}"
-    body = first.body.decode("utf-8", "backslashreplace")
-    shown = _printable(body[:BODY_SHOWN_MAX])
-    if len(body) > BODY_SHOWN_MAX or first.body_size > len(first.body):
-        shown += f"... ({first.body_size} bytes)"
     return [
-        f"{offsets}  {_printable(first.message_type or 'no type')}  {how_often}  {when}",
-        f"    reason: {_printable(first.reason)}",
-        f"    body:   {shown}",
+        f"{offsets}  {printable(first.message_type or 'no type')}  {how_often}  {when}",
+        f"    reason: {printable(first.reason)}",
+        f"    body:   {shown_body(first.body, first.body_size)}",
     ]
 
 
@@ -118,10 +112,3 @@ def _when(text: str) -> str:
         return datetime.fromisoformat(text).isoformat(sep=" ", timespec="seconds")
     except ValueError:
         return "at an unknown time"
-
-
-def _printable(text: str) -> str:
-    """Return a text that a terminal shows as it is: strangers may have written it."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from swpt_accounts.cli.messages import printable, read_numbers, shown_body
 from swpt_accounts.cli.start import DONE, FAILED, begin, exit_when_server_is_lost
 from swpt_accounts.settings import Settings
 
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
     from swpt_accounts.store.parked import ParkedMessage
 
 LISTED_MAX: Final = 1_000
-BODY_SHOWN_MAX: Final = 300
 _PAGE_SIZE: Final = 100
 _ALL: Final = "all"
-_ID_MAX: Final = 2**63 - 1
 
 
 def _read_ids(
@@ -24,10 +23,10 @@ def _read_ids(
 ) -> list[int] | str | None:
     if text is None or text == _ALL:
         return text
-    words = text.split(",")
-    if not all(word.isascii() and word.isdigit() and int(word) <= _ID_MAX for word in words):
+    ids = read_numbers(text)
+    if ids is None:
         raise click.BadParameter(f"{text!r}. Allowed: numbers as listed, such as 3 or 3,7; or all.")
-    return sorted({int(word) for word in words})
+    return ids
 
 
 @click.command("parked_messages")
@@ -154,9 +153,9 @@ def _entry(parked: "ParkedMessage") -> list[str]:
     if message.message_type is None:
         about = f"for the stream {message.queue}"
     return [
-        f"#{parked.id}  {message.kind.value}  {_printable(about)}  {_when(parked.parked_at)}",
-        f"    reason: {_printable(message.reason)}",
-        f"    body:   {_shown(message.body)}",
+        f"#{parked.id}  {message.kind.value}  {printable(about)}  {_when(parked.parked_at)}",
+        f"    reason: {printable(message.reason)}",
+        f"    body:   {shown_body(message.body, len(message.body))}",
     ]
 
 
@@ -176,15 +175,3 @@ def _document(parked: "ParkedMessage") -> dict[str, Any]:
 
 def _when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def _shown(body: bytes) -> str:
-    text = _printable(body[:BODY_SHOWN_MAX].decode("utf-8", "backslashreplace"))
-    return text if len(body) <= BODY_SHOWN_MAX else f"{text}... ({len(body)} bytes)"
-
-
-def _printable(text: str) -> str:
-    """Return a text that a terminal shows as it is: strangers may have written it."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )

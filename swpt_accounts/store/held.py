@@ -55,12 +55,15 @@ _FREE_TRANSFERS: Final = """
         FOR UPDATE SKIP LOCKED
     ) p
 """
+_WHO: Final = """
+    a.pid, coalesce(a.application_name, ''),
+    coalesce(host(a.client_addr), 'a local socket'), coalesce(a.state, 'unknown'),
+    coalesce(a.xact_start, a.backend_start)
+"""
 # A row that several sessions share does not say who they are. Then the oldest
 # transaction that has locked rows of these tables is the likeliest one.
-_HOLDERS: Final = r"""
-    SELECT DISTINCT ON (a.pid) a.pid, coalesce(a.application_name, ''),
-        coalesce(host(a.client_addr), 'a local socket'), coalesce(a.state, 'unknown'),
-        coalesce(a.xact_start, a.backend_start)
+_HOLDERS: Final = rf"""
+    SELECT DISTINCT ON (a.pid) {_WHO}
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
     WHERE l.granted AND l.pid <> pg_backend_pid()
         -- Other processes of this node come and go by themselves.
@@ -77,10 +80,8 @@ _HOLDERS: Final = r"""
     )
     ORDER BY a.pid
 """
-_TABLE_HOLDERS: Final = """
-    SELECT DISTINCT ON (a.pid) a.pid, coalesce(a.application_name, ''),
-        coalesce(host(a.client_addr), 'a local socket'), coalesce(a.state, 'unknown'),
-        coalesce(a.xact_start, a.backend_start)
+_TABLE_HOLDERS: Final = f"""
+    SELECT DISTINCT ON (a.pid) {_WHO}
     FROM pg_locks AS l
     JOIN pg_stat_activity AS a USING (pid)
     JOIN pg_class AS c ON c.oid = l.relation

@@ -47,11 +47,12 @@ class ParkedMessage(msgspec.Struct, frozen=True):
 
 _COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(Parked))
 _COLUMN_LIST: Final = ", ".join(_COLUMNS)
-_PLACES: Final = ", ".join(["%s"] * len(_COLUMNS))
+_TYPES: Final = ("text", "text", "bigint", "bigint", "text", "bytea", "bytea", "text", "bytea")
+_ARRAYS: Final = ", ".join(f"%s::{type_}[]" for type_ in _TYPES)
 _SELECT: Final = f"SELECT id, parked_at, {_COLUMN_LIST} FROM parked_message"
 
 _INSERT: Final = f"""
-    INSERT INTO parked_message ({_COLUMN_LIST}, parked_at) VALUES ({_PLACES}, %s)
+    INSERT INTO parked_message ({_COLUMN_LIST}, parked_at) SELECT *, %s FROM unnest({_ARRAYS})
     ON CONFLICT DO NOTHING
 """
 _COUNT: Final = "SELECT kind, count(*) FROM parked_message GROUP BY kind"
@@ -67,8 +68,9 @@ _DELETE: Final = "DELETE FROM parked_message WHERE id = ANY(%s::bigint[])"
 
 def insert(transaction: Transaction, parked: Collection[Parked], now: datetime) -> None:
     """Park messages; a second copy of one joins the first, except among dead letters."""
-    for message in parked:
-        transaction.execute(_INSERT, (*_values(message), now))
+    if parked:
+        columns = zip(*map(_values, parked), strict=True)
+        transaction.execute(_INSERT, (now, *map(list, columns)))
 
 
 def count_by_kind(transaction: Transaction) -> dict[Kind, int]:

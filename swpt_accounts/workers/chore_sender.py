@@ -6,7 +6,7 @@ from typing import Final
 
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import Message, Outcome, Outcomes, Publisher, Verdict
+from swpt_accounts.broker.publisher import Message, Outcome, Publisher, Verdict
 from swpt_accounts.ledger.chores import Chore
 from swpt_accounts.protocol.chores import encode_chore
 from swpt_accounts.protocol.decoding import CONTENT_TYPE
@@ -56,7 +56,7 @@ class ChoreSender:
     def _publish(self, messages: Sequence[Message]) -> list[Outcome]:
         """Return what became of the messages, in any order."""
         deadline = time.monotonic() + CONFIRM_SECONDS
-        outcomes = Outcomes(self._publisher)
+        outcomes = self._publisher.outcomes()
         told: list[Outcome] = []
         self._publisher.begin(messages, range(len(messages)), outcomes)
         while len(told) < len(messages):

@@ -136,22 +136,23 @@ class MessageIntake:
         """
         room = self._waiting_room
         may_wait = room is None or room.is_occupied or settled.attempts_count > 1
-        keys = {
-            r.as_waiting().key: r
+        transfers = [
+            (r, r.as_waiting().key)
             for r in received
             if isinstance(r.command, PrepareTransfer)
             and r.delivery is not None
             and (may_wait or r.delivery.redelivered)
-        }
-        if not keys:
+        ]
+        if not transfers:
             return received
         with self._ledger_batch.database.transaction() as transaction:
-            waiting_keys = waiting.find(transaction, list(keys))
-        if not waiting_keys:
+            waiting_keys = waiting.find(transaction, [key for _, key in transfers])
+        copies = [r for r, key in transfers if key in waiting_keys]
+        if not copies:
             return received
-        copies = [r for r in received if r.as_waiting().key in waiting_keys]
         settled.accept(copies)
-        return [r for r in received if r.as_waiting().key not in waiting_keys]
+        are_copies = {id(r) for r in copies}
+        return [r for r in received if id(r) not in are_copies]
 
     def _due(self, written_down: WrittenDown) -> list[Received]:
         """Return the waiting messages whose time has come."""

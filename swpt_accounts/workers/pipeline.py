@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 
 from swpt_accounts.broker.confirms import CONFIRMED, NACKED, Posted
-from swpt_accounts.broker.publisher import Outcome, Outcomes, Publisher, Verdict
+from swpt_accounts.broker.publisher import Outcome, Publisher, Verdict
 from swpt_accounts.protocol.routing import destination as name_of
 from swpt_accounts.store import outbox, undelivered
 from swpt_accounts.store.outbox import OutboxMessage
@@ -55,7 +55,7 @@ class Pipeline:
         self._publisher = publisher
         self._destinations = destinations
         self._set_aside = set_aside
-        self._outcomes = Outcomes(publisher)
+        self._outcomes = publisher.outcomes()
         self._entries: dict[int, Entry] = {}
         self._held = Held()
         self._bytes = 0

@@ -195,6 +195,7 @@ def test_a_body_that_was_cut_is_shown_with_its_true_size_and_not_sent_back(
     set_aside(cut, delivery(body, ORIGINAL), delivery(b"short", ORIGINAL))
     found = read_all(broker_url, subscribed_queue)
     assert [letter.body_size for letter in found] == [1_000_000, 1_000_000, 5]
+    assert [letter.body_sha256 for letter in found[:2]] == 2 * [sha256(body).digest()]
     assert all(len(letter.body) <= dead_letter_stream.BODY_SHOWN_BYTES for letter in found)
     outcomes = send_back(broker_url, subscribed_queue, [0, 1, 2])
     assert outcomes[2] == CONFIRMED

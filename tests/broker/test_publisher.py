@@ -10,7 +10,7 @@ from swpt_accounts.broker import publisher as publisher_module
 from swpt_accounts.broker.confirms import Posted
 from swpt_accounts.broker.connection import BrokerLost
 from swpt_accounts.broker.properties import encode_properties
-from swpt_accounts.broker.publisher import CONFIRMED, Message, Outcomes, Publisher, Verdict
+from swpt_accounts.broker.publisher import CONFIRMED, Message, Publisher, Verdict
 from tests.broker.conftest import DEADLINE, bodies, take_exactly
 
 
@@ -272,7 +272,7 @@ def test_nothing_is_counted_by_a_publisher_that_was_stopped(broker_url, queue):
 def test_outcomes_are_told_though_one_of_them_never_comes(start_publisher, proxy, queue):
     """What was confirmed before the connection dies is told first, and then that it is dead."""
     publisher = start_publisher(proxy.url, DEADLINE)
-    outcomes = Outcomes(publisher)
+    outcomes = publisher.outcomes()
     publisher.begin([plain(queue), plain("nowhere")], ["a", "b"], outcomes)
     told = []
     while outcomes.awaited_count:

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import psycopg
 
 from swpt_accounts.broker.consumer import Consumer
-from swpt_accounts.broker.publisher import CANARY, Outcomes, Publisher
+from swpt_accounts.broker.publisher import CANARY, Publisher
 from swpt_accounts.store import outbox, scans, undelivered
 from swpt_accounts.workers import chore_intake, intake, ledger_batch
 from swpt_accounts.workers.chore_sender import ChoreSender
@@ -148,7 +148,7 @@ def half_published(time: int) -> None:
             return
         if next(times) == time:
             half = messages[: len(messages) // 2]
-            begin(self, half, range(len(half)), told := Outcomes(self))
+            begin(self, half, range(len(half)), told := self.outcomes())
             while told.awaited_count:
                 told.take(1.0)
             die()
