@@ -1,9 +1,12 @@
 """Opening connections to the shard's database."""
 
-from typing import Final
+import time
+from collections.abc import Generator
+from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq.abc import PGconn
 
 # A client that has stopped in the middle of a transaction would keep its rows from
 # everybody else; one whose machine has vanished, or that does not read what it has
@@ -34,6 +37,12 @@ Right after a start, when a table is small or nobody has counted its rows yet,
 PostgreSQL may prefer to read all of it, and keep to that plan while it grows.
 And since it takes arrays of unknown length to be longer than those it is given,
 it would plan each small batch anew, which takes longer than carrying it out.
+"""
+
+ANSWER_SECONDS_MAX: Final = 12.0
+"""So long a server may take to answer: a little longer than most workers let a statement take.
+
+One that is frozen, or whose disk is, keeps its connections open, and says nothing.
 """
 
 # A half-open connection must be noticed within seconds, not after the two
@@ -67,10 +76,57 @@ def connect(
     application_name: str,
     autocommit: bool = False,
     session_options: str = "",
+    answer_seconds: float | None = None,
 ) -> psycopg.Connection:
-    """Open one connection; raise `psycopg.OperationalError` when the server cannot be reached."""
-    return psycopg.connect(
+    """Open one connection; raise `psycopg.OperationalError` when the server cannot be reached.
+
+    When the server takes longer than `answer_seconds` for any answer (or `ANSWER_SECONDS_MAX`),
+    the connection is closed, and the same error raised: what was asked may have been done.
+    """
+    connection = _Connection.connect(
         conninfo(postgres_url, session_options),
         application_name=application_name,
         autocommit=autocommit,
     )
+    connection.answer_seconds = answer_seconds or ANSWER_SECONDS_MAX
+    return connection
+
+
+class _Connection(psycopg.Connection):
+    """Waits for answers, but not for ever."""
+
+    answer_seconds = ANSWER_SECONDS_MAX
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **named: Any) -> Any:
+        """Do what psycopg does, within the limit."""
+        return super().wait(_limited(gen, self.pgconn, self.answer_seconds), *arguments, **named)
+
+
+class AsyncConnection(psycopg.AsyncConnection):
+    """The same, for a server that is waited for by many at once."""
+
+    answer_seconds = ANSWER_SECONDS_MAX
+
+    async def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **named: Any) -> Any:
+        """Do what psycopg does, within the limit."""
+        limited = _limited(gen, self.pgconn, self.answer_seconds)
+        return await super().wait(limited, *arguments, **named)
+
+
+def _limited(
+    gen: Generator[Any, Any, Any], session: PGconn, seconds: float
+) -> Generator[Any, Any, Any]:
+    """Give on what psycopg tells its generator: also, every 0.1 seconds, that nothing has come."""
+    deadline = time.monotonic() + seconds
+    try:
+        awaited = next(gen)
+        while True:
+            ready = yield awaited
+            if not ready and time.monotonic() >= deadline:
+                session.finish()
+                raise psycopg.OperationalError(
+                    f"the server has not answered for {seconds:g} seconds"
+                )
+            awaited = gen.send(ready)
+    except StopIteration as end:
+        return end.value

@@ -13,7 +13,7 @@ from psycopg import errors
 
 from swpt_accounts.ledger.values import CONFIG_SCHEDULED_FOR_DELETION, ROOT_CREDITOR_ID, AccountKey
 from swpt_accounts.store.arrays import numbers
-from swpt_accounts.store.connection import LOOK_UPS_ONLY, conninfo
+from swpt_accounts.store.connection import LOOK_UPS_ONLY, AsyncConnection, conninfo
 from swpt_accounts.store.transaction import Conflict, DatabaseUnavailable, translated_errors
 
 # Each account is found by an index look-up of its own: see `store/accounts.py`.
@@ -41,6 +41,7 @@ _KEYS_MAX: Final = 500
 # Those who ask wait for some seconds at most.
 _CONNECT_SECONDS: Final = 2
 _SESSION_OPTIONS: Final = f"{LOOK_UPS_ONLY} -c statement_timeout=4s"
+_ANSWER_SECONDS: Final = 5.0
 
 # While the database is away, only now and then somebody has to wait in order
 # to find out whether it is back.
@@ -151,12 +152,13 @@ class AccountLookups:
                 # A server that restarts breaks all connections at once.
                 await self._close_idle()
         with translated_errors():
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await AsyncConnection.connect(
                 self._conninfo,
                 autocommit=True,
                 application_name="swpt_accounts web",
                 connect_timeout=_CONNECT_SECONDS,
             )
+        connection.answer_seconds = _ANSWER_SECONDS
         return await self._find_through(connection, question, keys)
 
     async def _find_through(

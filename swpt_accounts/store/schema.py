@@ -33,6 +33,7 @@ _REVISIONS: Final = "SELECT version_num FROM alembic_version"
 # Whoever cannot lock the journal at once must not make others queue behind it, and
 # nobody who only looks is to wait for a lock that somebody has forgotten.
 _SESSION_OPTIONS: Final = " -c lock_timeout=5s"
+_ANSWER_SECONDS_MAX: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def _connected(postgres_url: str) -> psycopg.Connection:
         application_name="swpt_accounts schema",
         autocommit=True,
         session_options=_SESSION_OPTIONS,
+        answer_seconds=_ANSWER_SECONDS_MAX,
     )
 
 

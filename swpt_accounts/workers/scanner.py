@@ -51,6 +51,7 @@ TOUCH_SECONDS: Final = IDLE_SECONDS_MAX / 4
 _SESSION_OPTIONS: Final = (
     f"{HOLDS_LOCKS} -c synchronous_commit=off -c lock_timeout=5s -c statement_timeout=60s"
 )
+_ANSWER_SECONDS_MAX: Final = 65.0
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -130,6 +131,7 @@ class Scanner:
                     application_name=self._name,
                     autocommit=True,
                     session_options=_SESSION_OPTIONS,
+                    answer_seconds=_ANSWER_SECONDS_MAX,
                 ) as connection,
             ):
                 if self._await_claim(connection, stopping):

@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
@@ -62,14 +62,20 @@ class Stopping:
 
 
 @contextmanager
-def on_signals(stopping: Stopping) -> Iterator[Stopping]:
+def on_signals(
+    stopping: Stopping, when_requested: Callable[[], object] = lambda: None
+) -> Iterator[Stopping]:
     """Turn SIGTERM, SIGINT and SIGHUP into a request to stop, while the block runs.
+
+    The first one is also told to `when_requested`, which must not take a lock.
 
     Signal handlers belong to the process, so they are put back afterwards, and
     only the main thread may install them.
     """
 
     def handle(_signal_number: int, _frame: FrameType | None) -> None:
+        if not stopping.requested:
+            when_requested()
         stopping.request()
 
     previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}

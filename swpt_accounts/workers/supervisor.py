@@ -5,9 +5,11 @@ When one of them ends, the others are stopped too and the whole command ends,
 so that whoever started it (a container, a process manager) starts it afresh;
 a command never lives on with fewer workers than it was asked for. Children
 whose parent was killed stop too, instead of working on unseen. A child that is
-frozen or stuck, and does not end when it is told to, is killed.
+frozen or stuck, and does not end when it is told to, is killed. A single
+process, which has no parent here, ends itself.
 """
 
+import faulthandler
 import logging
 import os
 import signal
@@ -31,6 +33,7 @@ STOP_SECONDS: Final = 15.0
 """So long workers have to end. It is longer than any of them takes for what it has begun, and
 shorter than what supervisord and orchestrators grant (docker/supervisord.conf)."""
 
+_STDERR: Final = 2
 _AWAITED: Final = (*STOP_SIGNALS, signal.SIGCHLD, signal.SIGALRM)
 
 Work = Callable[[Stopping], None]
@@ -51,9 +54,17 @@ def run(count: int, work: Work) -> int:
 
 
 def _run_here(work: Work) -> int:
-    with on_signals(Stopping()) as stopping:
-        work(stopping)
+    try:
+        with on_signals(Stopping(), _limit_the_end) as stopping:
+            work(stopping)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     return STOPPED if stopping.requested else FAILED
+
+
+def _limit_the_end() -> None:
+    """Have this process end in time, even when it is stuck; then it tells where that was."""
+    faulthandler.dump_traceback_later(STOP_SECONDS, exit=True, file=_STDERR)
 
 
 def _run_children(count: int, work: Work) -> int:

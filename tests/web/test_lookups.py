@@ -14,8 +14,10 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from swpt_accounts.store import lookups as store_lookups
 from swpt_accounts.store.lookups import AccountLookups
 from swpt_accounts.store.transaction import DatabaseUnavailable
+from tests.workers.cable import cable
 
 OpenAccount = Callable[..., None]
 T = TypeVar("T")
@@ -145,6 +147,19 @@ def test_while_the_database_is_away_hardly_anybody_waits_for_it(clock: Clock) ->
         clock.now += 1
         with pytest.raises(DatabaseUnavailable, match="connection failed"):
             lookups.is_reachable(1, 2)
+
+
+def test_a_frozen_database_keeps_nobody_waiting_and_is_found_again(
+    shard_url: str, open_account: OpenAccount, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_lookups, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(store_lookups, "_PAUSE_SECONDS", 0.0)
+    open_account(1, 2)
+    with cable(shard_url) as (to_database, url), asking(url, clock) as lookups:
+        assert lookups.is_reachable(1, 2)
+        with to_database.held(), pytest.raises(DatabaseUnavailable):
+            lookups.is_reachable(1, 2)
+        assert lookups.is_reachable(1, 2)
 
 
 def test_a_question_that_takes_too_long_is_not_repeated(

@@ -90,6 +90,15 @@ def test_a_worker_that_does_not_listen_is_killed() -> None:
     assert sum(f"worker process {worker} has not ended" in said for worker in workers) == 1
 
 
+def test_a_single_process_that_does_not_listen_ends_all_the_same_and_tells_where_it_was() -> None:
+    with command(1, "stick") as (parent, _):
+        parent.terminate()
+        said = await_the_end_of_all(parent)
+    assert parent.returncode == 1
+    assert "Timeout (0:00:01)!" in said
+    assert "family.py" in said
+
+
 @pytest.mark.parametrize("event", ["the command is told to end", "another worker dies"])
 def test_a_worker_that_is_frozen_is_killed(event: str) -> None:
     with command(3, "stick") as (parent, workers):
